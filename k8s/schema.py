@@ -164,8 +164,9 @@ _JOB = _closed(
     {
         "name": _text("Name of the job; its CronJob is `<fullname>-<name>`.", pattern=_NAME, maxLength=34),
         "command": _text(
-            "`build`; `vacuum` removes files that no live drop needs; `watchdog` reports builds that never started.",
-            enum=["build", "vacuum", "watchdog"],
+            "`build`; `vacuum` removes files that no live drop needs; `monthly` writes the report of the last month, and "
+            "mails it with args [--mail]; `watchdog` reports builds that never started.",
+            enum=["build", "vacuum", "monthly", "watchdog"],
         ),
         "schedule": _text("Cron schedule.", pattern=_CRON),
         "timeZone": _text("Time zone of the schedule.", "Etc/UTC", minLength=1),
@@ -196,7 +197,7 @@ _JOB = _closed(
         ),
         "activeDeadlineSeconds": _number(
             "Deadline in seconds, including retries. By default: a build in mode `rayjob` 900 more than its RayJob "
-            "with all attempts, another build 14400, vacuum 3600, watchdog 300.",
+            "with all attempts, another build 14400, vacuum and monthly 3600, watchdog 300.",
             None,
             60,
         ),
@@ -386,7 +387,18 @@ SHAPES: dict[str, Schema] = {
     **{
         f"{part}.{what}": shape
         for what, shape in (("resources", _resources()), ("placement", _PLACEMENT))
-        for part in ("ray.head", "ray.worker", "local", "launcher", "vacuum", "watchdog", "oneOff", "doctor", "pages")
+        for part in (
+            "ray.head",
+            "ray.worker",
+            "local",
+            "launcher",
+            "vacuum",
+            "monthly",
+            "watchdog",
+            "oneOff",
+            "doctor",
+            "pages",
+        )
     },
     **{f"serviceAccount.{who}.annotations": _TEXTS for who in ("launcher", "watchdog", "builder", "pages")},
     **{

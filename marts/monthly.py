@@ -40,6 +40,8 @@ class Query(_Part):
     title: str
     sql: str
     """Name of the file beside report.toml."""
+    set: dict[str, str] = Field(default_factory=dict)
+    """Variables of the SQL: a file may serve several tables."""
     reads: dict[str, Reads] = Field(min_length=1)
     """By mart, which is the name of the table."""
     columns: tuple[tuple[str, CellUnit], ...] = Field(min_length=1)

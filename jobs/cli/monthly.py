@@ -2,6 +2,8 @@
 
 import json
 from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,11 +31,11 @@ def monthly(
     as_json: Json = False,
 ) -> None:
     """Write the report of a month as PDF and JSON; a month that has changed since gets another revision."""
-    from jobs.adapters.pdf import draw
     from jobs.adapters.store.open import open_store
     from jobs.config.packs import required_dashboard, required_report
     from jobs.pages.month_reports import write_month, write_months
     from jobs.pages.month_source import Declared
+    from jobs.pages.report_pdf import render
 
     settings.require("target")
     if so_far and mail:
@@ -44,6 +46,7 @@ def monthly(
     day = _first_day(month) if month else None
     dashboard = required_dashboard(settings.domain)
     declared = Declared(settings.domain, dashboard, *required_report(settings.domain, dashboard))
+    draw = partial(render, fonts=Path(settings.report_fonts) if settings.report_fonts else None)
     store = open_store(settings.reports_uri, settings.s3)
     with opened(settings, read_only=not mail) as warehouse:
         if so_far and day:

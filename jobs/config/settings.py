@@ -247,6 +247,9 @@ class Settings(BaseSettings):
     reports: str | None = Field(
         None, description="folder or s3://bucket/prefix for the reports of runs; in the state by default"
     )
+    report_fonts: str | None = Field(
+        None, description="folder of fonts for scripts that the font of the monthly report does not have"
+    )
     reports_url: str | None = Field(None, description="https:// address of that folder, for links in notices")
     as_of: date | DayWord | None = Field(
         None, description="last day that counts: a date, today, yesterday, monday or month-end; today by default"

@@ -77,7 +77,7 @@ def _answered(
             f"{table} is not published yet", "marts", "run marts build; a mart in leave_out is not computed"
         )
     tables = {name: _rows(warehouse, declared.pack.marts[name], own, month) for name, own in query.reads.items()}
-    with running(tables, {"month": month}) as engine:
+    with running(tables, {**query.set, "month": month}) as engine:
         rows: Sequence[Row] = engine.execute(declared.sql[query.sql]).fetchall()
     return rows
 
@@ -109,7 +109,7 @@ def check_queries(pack: Pack, report: MonthlyReport, sql: Mapping[str, str]) -> 
     """Run the queries of a report on marts without rows. Raise UsageError for one that fails or has other columns."""
     for query in report.queries:
         tables = {name: _empty(pack.marts[name], own) for name, own in query.reads.items()}
-        with running(tables, {"month": date(2000, 1, 1)}) as engine:
+        with running(tables, {**query.set, "month": date(2000, 1, 1)}) as engine:
             try:
                 described = engine.execute(sql[query.sql]).description
             except duckdb.Error as error:

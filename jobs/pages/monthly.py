@@ -85,6 +85,7 @@ class _Month:
             "published_at": publication.published_at.isoformat(),
             "policy": run.policy if run else "",
             "version": run.version if run else "",
+            "currency": "",
             "figures": [self._figure(name) for name in names],
             "insights": [_insight(item) for item in stand_out],
             "parts": parts,
@@ -117,9 +118,11 @@ class _Month:
 
     def _part(self, part: ReportPart, rows: Mapping[str, Sequence[Row] | None]) -> dict[str, Any]:
         answers = [self.own.panel(panel) for panel in part.panels]
-        charts = [self._chart(item) for item in answers if item.panel.kind != "ranking"]
-        tables = [self._ranking(item) for item in answers if item.panel.kind in ("ranking", "bars")]
-        texts = [*part.texts, *(_not_published(query) for query in part.queries if rows[query.title] is None)]
+        full = [item for item in answers if not item.why_not]
+        charts = [self._chart(item) for item in full if item.panel.kind != "ranking"]
+        tables = [self._ranking(item) for item in full if item.panel.kind in ("ranking", "bars")]
+        texts = [*part.texts, *(f"{item.title}: {item.why_not}" for item in answers if item.why_not)]
+        texts += [_not_published(query) for query in part.queries if rows[query.title] is None]
         return {
             "title": part.title,
             "texts": texts,
@@ -149,7 +152,9 @@ class _Month:
                 "rows": [[row.name, _plain(figure, row.figure.now)] for row in answer.rows],
             }
         series: list[tuple[str, Sequence[int | None], bool]] = []
-        if answer.panel.kind == "trend":
+        if answer.is_by_month:
+            series = [(line.name or figure.label, line.values, False) for line in answer.lines]
+        elif answer.panel.kind == "trend":
             (line,) = answer.lines
             series = [(figure.label, line.values, False), ("Mean of 7 days", line.means, is_mean)]
             if answer.compared:
@@ -167,7 +172,7 @@ class _Month:
         }
 
     def _ranking(self, answer: PanelAnswer) -> Table:
-        label, figure = self.board.dimensions[answer.dimension].label, answer.figure
+        label, figure = answer.label, answer.figure
         has_shares = any(row.share is not None for row in answer.rows)
         columns = [_column(label, "text"), _column(figure.label, figure.unit), _column("Change", "change")]
         columns += [_column("Share", "percent")] if has_shares else []

@@ -13,7 +13,7 @@ from support.charting import CHART, MINIMAL, SETS, mistakes, refused, rendered
 from k8s import generate, helm, schema
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-PARTS = ("local", "launcher", "vacuum", "watchdog", "oneOff", "doctor", "pages")
+PARTS = ("local", "launcher", "vacuum", "monthly", "watchdog", "oneOff", "doctor", "pages")
 LONG = "a-name-of-a-job-that-is-too-long"
 
 

@@ -84,7 +84,7 @@
 {{- end -}}
 {{/* Resources of each pod, by their path in the values. */}}
 {{- $asked := dict -}}
-{{- range $part := list "launcher" "vacuum" "watchdog" "oneOff" "doctor" "pages" -}}
+{{- range $part := list "launcher" "vacuum" "monthly" "watchdog" "oneOff" "doctor" "pages" -}}
 {{- $_ := set $asked (printf "%s.resources" $part) (get $.Values $part).resources -}}
 {{- end -}}
 {{- $withRay := dict "local.resources" .Values.local.resources -}}

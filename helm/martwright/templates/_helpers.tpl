@@ -112,7 +112,7 @@ martwright.io/command: {{ . }}
 {{- $deadline := 14400 -}}
 {{- if eq .command "watchdog" -}}
 {{- $deadline = 300 -}}
-{{- else if eq .command "vacuum" -}}
+{{- else if or (eq .command "vacuum") (eq .command "monthly") -}}
 {{- $deadline = 3600 -}}
 {{- else if eq $root.Values.mode "rayjob" -}}
 {{/* The launcher outlives all attempts of its RayJob by 15 minutes, to report how they ended. */}}

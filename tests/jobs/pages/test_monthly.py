@@ -65,7 +65,7 @@ CHART = {
 }
 SCHEMA = objects(
     schema={"const": "martwright.report/1"},
-    **dict.fromkeys(("pack", "title", "publication", "run_id", "published_at", "policy", "version"), TEXT),
+    **dict.fromkeys(("pack", "title", "publication", "run_id", "published_at", "policy", "version", "currency"), TEXT),
     month={"type": "string", "pattern": r"^\d{4}-\d{2}$"},
     is_so_far={"type": "boolean"},
     as_of={"type": "string", "format": "date"},
