@@ -36,7 +36,7 @@ class Rows:
 
     def as_objects(self) -> list[dict[str, Any]]:
         """Return the rows for JSON; money stays exact, as text."""
-        return [{name: _exact(value) for name, value in zip(self.names, row, strict=True)} for row in self.rows]
+        return [{name: exact(value) for name, value in zip(self.names, row, strict=True)} for row in self.rows]
 
     def as_csv(self) -> str:
         """Return the rows as CSV that a spreadsheet opens without running a formula."""
@@ -154,5 +154,6 @@ def _ask(warehouse: Warehouse, mart: Mart, query: str) -> list[tuple[Any, ...]]:
     return warehouse.execute(query)
 
 
-def _exact(value: Any) -> Any:
+def exact(value: Any) -> Any:
+    """Return a value for JSON: a decimal stays exact, as text."""
     return str(value) if isinstance(value, Decimal) else value
