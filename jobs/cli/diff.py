@@ -30,9 +30,9 @@ def diff(
 ) -> None:
     """Show which rows of the marts the last publication changed, by how much, and the drops behind it."""
     from jobs.cli import render_diff
-    from jobs.operations.differences import as_csv as marts_as_csv
-    from jobs.operations.differences import as_json as as_objects
-    from jobs.operations.differences import differences, rows_as_csv
+    from jobs.report.differences import as_csv as marts_as_csv
+    from jobs.report.differences import as_json as as_objects
+    from jobs.report.differences import differences, rows_as_csv
 
     require_one_format(as_json, as_csv)
     settings.require("target")

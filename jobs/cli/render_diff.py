@@ -7,8 +7,8 @@ from rich.text import Text
 
 from jobs.cli.render import SHOWN, cell, minute, table
 from jobs.cli.tables import safe
-from jobs.operations.differences import Differences, MartDifference, change_of
 from jobs.ports.differences import Comparison, RowDifference
+from jobs.report.differences import Differences, MartDifference, change_of
 
 
 def differences(compared: Differences, of_one: bool) -> RenderableType:

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import csv_for_spreadsheet
 from marts.errors import UsageError
 from marts.pack import DECIMALS, Mart
+from marts.values import exact
 from marts.views import Section, ShowView, TopView, View, literal
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
@@ -152,8 +152,3 @@ def _ask(warehouse: Warehouse, mart: Mart, query: str) -> list[tuple[Any, ...]]:
     if mart.name not in warehouse.live():
         raise UsageError("nothing is published yet", mart.table, "run marts build first")
     return warehouse.execute(query)
-
-
-def exact(value: Any) -> Any:
-    """Return a value for JSON: a decimal stays exact, as text."""
-    return str(value) if isinstance(value, Decimal) else value

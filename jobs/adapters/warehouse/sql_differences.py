@@ -155,7 +155,7 @@ class SqlDifferences(SqlPatches):
             selected("'removed'", "a", _joined(mart, was, "a", now, "b"), f"b.{present} IS NULL"),
         )
         existing = [part for part, count in zip(parts, counts, strict=True) if count]
-        if not existing:
+        if not existing or not limit:
             return ()
         keys = ", ".join(f"k_{number}" for number in range(len(mart.key)))
         first = f"ORDER BY effect DESC, {keys} LIMIT {limit:d}"

@@ -15,7 +15,7 @@ from support.retail import RETAIL
 from support.servers import MariaDB
 
 from jobs.cli import render_diff
-from jobs.operations.differences import differences
+from jobs.report.differences import differences
 
 HOSTILE = "\x1b[31mRed"
 

@@ -1,11 +1,10 @@
 """What differs between the live publication and the one before it: rows of marts, and the drops behind them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
 from typing import Any
 
-from jobs.operations.views import exact
 from jobs.ports.differences import Comparison, RowDifference, SumDifference
 from jobs.ports.records import DropEvent, Generation, Publication
 from jobs.ports.warehouse import Warehouse
@@ -13,6 +12,7 @@ from jobs.runtime.escaping import csv_for_spreadsheet
 from marts.errors import UsageError
 from marts.pack import DECIMALS, Mart, Pack
 from marts.policy import nearest
+from marts.values import exact
 
 _AMOUNTS = ("count", *(type_ for type_ in DECIMALS if type_ != "version"))
 """Types of columns whose values are subtracted."""
@@ -85,23 +85,39 @@ class Differences:
         return self.now.computed_at < self.was.computed_at
 
 
-def differences(warehouse: Warehouse, pack: Pack, name: str, limit: int) -> Differences:
+def differences(warehouse: Warehouse, pack: Pack, name: str, limit: int, personal: bool = True) -> Differences:
     """Compare the live publication with the one before it: all marts of the pack, or one by its name or table.
 
-    At most ``limit`` rows of each mart are listed. Raise UsageError for an unknown mart, for one whose rows cannot be
-    compared, and if only one publication is kept.
+    At most ``limit`` rows of each mart are listed; without ``personal``, none of marts with rows of people, and no
+    columns of personal data. Raise UsageError for an unknown mart, for one whose rows cannot be compared, and if only
+    one publication is kept.
     """
     marts = [mart for mart in pack.marts.values() if name in ("", mart.name, mart.table)]
     if not marts:
         raise UsageError(f"unknown mart {name!r}{nearest(name, pack.marts)}", "MART", f"write {', '.join(pack.marts)}")
-    return warehouse.snapshot(lambda: _compared(warehouse, marts, name, limit))
+    of_people = {mart.name for mart, _ in pack.marts_of_people}
+    limits = dict.fromkeys(marts, limit)
+    if not personal:
+        limits = {_without_people(mart): 0 if mart.name in of_people or _has_people(mart) else limit for mart in marts}
+    return warehouse.snapshot(lambda: _compared(warehouse, limits, name))
 
 
-def _compared(warehouse: Warehouse, marts: Sequence[Mart], name: str, limit: int) -> Differences:
+def _without_people(mart: Mart) -> Mart:
+    return replace(mart, columns=tuple(column for column in mart.columns if not column.personal))
+
+
+def _has_people(mart: Mart) -> bool:
+    """Return whether its keys are personal data."""
+    return any(column.personal and column.name in mart.key for column in mart.columns)
+
+
+def _compared(warehouse: Warehouse, limits: Mapping[Mart, int], name: str) -> Differences:
+    """Compare marts, each with the number of rows to list."""
     was, now = _sides(warehouse)
+    marts = list(limits)
     parts = [
         MartDifference(mart, warehouse.compare(mart, *generations, limit))
-        for mart in marts
+        for mart, limit in limits.items()
         if any(generations := (was.generations.get(mart.name), now.generations.get(mart.name)))
     ]
     if name and not parts:
@@ -148,29 +164,38 @@ def _side(warehouse: Warehouse, publication: Sequence[Publication], generations:
 def _drop_changes(events: Sequence[DropEvent], since: str) -> tuple[DropChange, ...]:
     """Return the drops whose rows came, left or changed after a moment; ``events`` are all of theirs, oldest first.
 
-    A drop that a newer one replaces is not listed beside it.
+    A drop that was put again or moved is the same rows; one that a newer version replaces is not listed beside it.
     """
     before = {event.delivery_id: event for event in events if event.recorded_at <= since}
     after = {event.delivery_id: event for event in events}
-    pairs = [(before.get(name), event) for name, event in after.items()]
-    left = {(was.kind, was.object_key): was.clean for was, now in pairs if was and _counts(was) and not _counts(now)}
-    arrived = {(now.kind, now.object_key) for was, now in pairs if _counts(now) and not _counts(was)}
-    changes = [_drop_change(was, now, left, arrived) for was, now in pairs]
-    return tuple(sorted(filter(None, changes), key=lambda change: (change.key, change.kind)))
+    left = [was for name, was in before.items() if _counts(was) and not _counts(after[name])]
+    arrived = [now for name, now in after.items() if _counts(now) and not _counts(before.get(name))]
+    contents = {_content(was): was for was in left}
+    versions = {(was.kind, was.object_key): was for was in left}
+    stay = {_content(now) for now in arrived}
+    newer = {(now.kind, now.object_key) for now in arrived}
+    changes = [
+        DropChange(was.kind, was.object_key, now.state, 0, was.clean, now.reason)
+        for was in left
+        if (now := after[was.delivery_id]).state != "older"
+        and _content(was) not in stay
+        and (was.kind, was.object_key) not in newer
+    ]
+    for name, now in after.items():
+        earlier = before.get(name)
+        same = earlier if _counts(earlier) else contents.get(_content(now))
+        if not _counts(now) or (same and same.clean == now.clean):
+            continue
+        version = same or versions.get((now.kind, now.object_key))
+        was_held = earlier is not None and earlier.state == "held"
+        change = "recounted" if same else "replaced" if version else "released" if was_held else "new"
+        changes.append(DropChange(now.kind, now.object_key, change, now.clean, version.clean if version else 0, ""))
+    return tuple(sorted(changes, key=lambda change: (change.key, change.kind)))
 
 
-def _drop_change(
-    was: DropEvent | None, now: DropEvent, left: Mapping[tuple[str, str], int], arrived: set[tuple[str, str]]
-) -> DropChange | None:
-    name, rows_before = (now.kind, now.object_key), was.clean if was and _counts(was) else 0
-    if not _counts(now):
-        if not (was and _counts(was)) or name in arrived or now.state == "older":
-            return None
-        return DropChange(*name, now.state, 0, rows_before, now.reason)
-    if was and _counts(was):
-        return DropChange(*name, "recounted", now.clean, rows_before, "") if now.clean != was.clean else None
-    change = "replaced" if name in left else "released" if was and was.state == "held" else "new"
-    return DropChange(*name, change, now.clean, left.get(name, 0), "")
+def _content(event: DropEvent) -> tuple[str, str]:
+    """Return what the rows of a drop are named by: its bytes, or of an older version of the ledger the delivery."""
+    return event.kind, event.content or event.delivery_id
 
 
 def _counts(event: DropEvent | None) -> bool:
@@ -236,14 +261,26 @@ def as_csv(compared: Differences) -> str:
 
 def rows_as_csv(part: MartDifference) -> str:
     """Return the rows that differ as CSV for spreadsheets: one line for each value that differs."""
-    rows: list[Sequence[object]] = [(*part.mart.key, "change", "column", "was", "is", "difference")]
+    header = (*part.mart.key, "change", "column", "was", "is", "difference")
+    values = ((*row.key.values(), row.change, *value) for row in part.comparison.rows for value in values_of(part, row))
+    return csv_for_spreadsheet([header, *values])
+
+
+def values_of(part: MartDifference, row: RowDifference) -> list[tuple[str, Any, Any, Decimal | int | None]]:
+    """Return the values of a row that differ: the column, what it was, what it is, and the difference.
+
+    A row that does not exist adds nothing to a sum: the differences of a column add up to that of its total.
+    """
     types = {column.name: column.type for column in part.mart.columns}
-    for row in part.comparison.rows:
-        for name in row.now or row.was:
-            # A row that is not there adds nothing: the differences of a column sum up to that of its total.
-            change = change_of(types[name], row.was.get(name, 0), row.now.get(name, 0))
-            rows.append((*row.key.values(), row.change, name, row.was.get(name), row.now.get(name), change))
-    return csv_for_spreadsheet(rows)
+    return [
+        (
+            name,
+            row.was.get(name),
+            row.now.get(name),
+            change_of(types[name], row.was.get(name, 0), row.now.get(name, 0)),
+        )
+        for name in row.now or row.was
+    ]
 
 
 def change_of(type_: str, was: object, now: object) -> Decimal | int | None:

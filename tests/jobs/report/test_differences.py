@@ -14,9 +14,9 @@ from support.kit import CUSTOMERS, Place, line, sales
 from support.retail import CUSTOMERS_MART, RETAIL
 from support.servers import SqlServer
 
-from jobs.operations.differences import Differences, DropChange, MartDifference, differences
 from jobs.ports.differences import Comparison, RowDifference
 from jobs.ports.records import Decision, Generation, Rollback
+from jobs.report.differences import Differences, DropChange, MartDifference, differences
 from marts.compute.engine import mart_schema
 from marts.errors import UsageError
 from marts.policy import Policy
@@ -182,6 +182,19 @@ def test_lines_that_another_drop_replaces_are_counted_again(shop: Place) -> None
     result = require_right(before, shop)
     changes = [(drop.key, drop.change, drop.rows, drop.rows_before) for drop in result.drops]
     assert changes == [("sales/a.csv", "recounted", 1, 2), ("sales/b.csv", "new", 1, 0)]
+
+
+def test_a_drop_that_was_put_again_or_moved_is_behind_nothing(shop: Place) -> None:
+    one_day(shop, "a", 3)
+    one_day(shop, "b", 4)
+    shop.build()
+    before = all_rows(shop)
+    one_day(shop, "a", 3)
+    (shop.source / "sales/b.csv").rename(shop.source / "sales/c.csv")
+    one_day(shop, "d", 5)
+    shop.build()
+    result = require_right(before, shop)
+    assert [(drop.key, drop.change) for drop in result.drops] == [("sales/d.csv", "new")]
 
 
 def test_another_table_of_people_changes_their_names(shop: Place) -> None:
