@@ -21,3 +21,8 @@ def _text(value: object, is_number: bool) -> str:
     if value is None:
         return ""
     return f"{value:,}" if is_number else str(value)
+
+
+def exact(value: Any) -> Any:
+    """Return a value for JSON: a decimal stays exact, as text."""
+    return str(value) if isinstance(value, Decimal) else value

@@ -15,6 +15,7 @@ from jobs.cli.build import build, plan, status
 from jobs.cli.cluster import app as launch
 from jobs.cli.cluster import submit, watchdog
 from jobs.cli.decisions import accept_fall, check, withdraw
+from jobs.cli.diff import diff
 from jobs.cli.expectations import expectations
 from jobs.cli.help import Grouped, help_
 from jobs.cli.history import audit, history, rollback
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(demo, init, doctor, generate, plan, build, status, report, docs, serve, monthly),
-    *(history, rollback, vacuum, submit, watchdog, job, help_),
+    *(history, diff, rollback, vacuum, submit, watchdog, job, help_),
 )
 for command in _COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)

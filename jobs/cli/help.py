@@ -12,7 +12,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "init", "doctor", "generate", "sources", "pack"),
     "Every day": ("plan", "build", "status", "report", "docs", "serve", "monthly"),
     "Query the marts": (),
-    "Data": ("history", "quarantine", "withdraw", "accept-fall", "check", "expectations"),
+    "Data": ("history", "diff", "quarantine", "withdraw", "accept-fall", "check", "expectations"),
     "Operate": ("rollback", "vacuum", "notify", "audit", "erase", "secrets"),
     "Clusters": ("submit", "launch", "watchdog", "job"),
     "Help": ("help",),

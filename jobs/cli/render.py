@@ -279,17 +279,19 @@ def upright(result: Rows) -> RenderableType:
 
 
 def _row(result: Rows, row: Sequence[object]) -> list[object]:
-    """Format a row: ids without separators, flags as words, NULL as a dash, a blank after each entry of a list."""
-    words: dict[object, str] = {None: "-", True: "yes", False: "no"}
-
-    def cell(type_: str, value: object) -> object:
-        if value is None or isinstance(value, bool):
-            return words[value]
-        if isinstance(value, str) and " " not in value:
-            return value.replace(";", "; ")  # a narrow column breaks it between entries
-        return str(value) if type_ in ("id", "date") else value
-
     return [cell(type_, value) for type_, value in zip(result.types, row, strict=True)]
+
+
+def cell(type_: str, value: object) -> object:
+    """Format a value: ids without separators, flags as words, NULL as a dash, a blank after each entry of a list."""
+    if value is None or isinstance(value, bool):
+        return _WORDS[value]
+    if isinstance(value, str) and " " not in value:
+        return value.replace(";", "; ")  # a narrow column breaks it between entries
+    return str(value) if type_ in ("id", "date") else value
+
+
+_WORDS: dict[object, str] = {None: "-", True: "yes", False: "no"}
 
 
 def audit(entries: Sequence[AuditEntry]) -> RenderableType:

@@ -35,6 +35,12 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 _GROUP: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "add_completion": False}
 
 
+def require_one_format(as_json: bool, as_csv: bool) -> None:
+    """Raise UsageError for --json with --csv."""
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other", "arguments", "choose one")
+
+
 def view_commands(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Return the commands of the pack that the settings name, or ``arguments`` do: a group per view, or one of all."""
     from jobs.config.packs import load_pack
@@ -144,8 +150,7 @@ def _command(
     def command(
         target: str | None, config: str | None, pack: str | None, as_json: bool, as_csv: bool, wide: bool, **values: Any
     ) -> None:
-        if as_json and as_csv:
-            raise UsageError("--json and --csv exclude each other", "arguments", "choose one")
+        require_one_format(as_json, as_csv)
         settings = configured(config, target=target, pack=pack)
         settings.require("target")
         with opened(settings, read_only=True) as warehouse:

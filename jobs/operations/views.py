@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from jobs.ports.warehouse import Warehouse
 from jobs.runtime.escaping import csv_for_spreadsheet
 from marts.errors import UsageError
 from marts.pack import DECIMALS, Mart
+from marts.values import exact
 from marts.views import Section, ShowView, TopView, View, literal
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
@@ -36,7 +36,7 @@ class Rows:
 
     def as_objects(self) -> list[dict[str, Any]]:
         """Return the rows for JSON; money stays exact, as text."""
-        return [{name: _exact(value) for name, value in zip(self.names, row, strict=True)} for row in self.rows]
+        return [{name: exact(value) for name, value in zip(self.names, row, strict=True)} for row in self.rows]
 
     def as_csv(self) -> str:
         """Return the rows as CSV that a spreadsheet opens without running a formula."""
@@ -152,7 +152,3 @@ def _ask(warehouse: Warehouse, mart: Mart, query: str) -> list[tuple[Any, ...]]:
     if mart.name not in warehouse.live():
         raise UsageError("nothing is published yet", mart.table, "run marts build first")
     return warehouse.execute(query)
-
-
-def _exact(value: Any) -> Any:
-    return str(value) if isinstance(value, Decimal) else value

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jobs.pages.publication import Opener, Outside, Publication, last_run, live_name, read_outside, read_publication
+from jobs.report.differences import Differences, differences
 from marts.dashboard import Dashboard
-from marts.errors import MartsError, TryLater
+from marts.errors import MartsError, Transient, TryLater
 from marts.pack import Pack
 
+LISTED = 200
+"""Rows of each mart that a page of changes lists."""
 _log = logging.getLogger("marts.pages")
 
 
@@ -41,15 +44,26 @@ class State:
     """When the target last answered."""
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What the target says differs between the last two publications."""
+
+    compared: Differences | None = None
+    why_not: str = "The publications are being compared."
+    """Why there is nothing to show."""
+
+
 class Live:
-    """The publication that is shown; another thread looks for the next one."""
+    """The publication that is shown; another thread looks for the next one, and one lets the target compare it."""
 
     def __init__(self, pack: Pack, dashboard: Dashboard, opener: Opener, now: Callable[[], datetime]) -> None:
         self.pack, self.dashboard = pack, dashboard
         self._open, self._now = opener, now
         self._ended = threading.Event()
         self.state = State()
+        self.changes = Changes()
         self._run = ""
+        self._compared = ""
 
     def look(self) -> State:
         """Look for another publication, and read it if there is one."""
@@ -74,13 +88,34 @@ class Live:
         self.state = State(current, previous, outside, None, self._now())
         return self.state
 
+    def compare(self) -> None:
+        """Let the target compare the last two publications, if it has not yet: large marts take long."""
+        state = self.state
+        name = f"{state.publication.name} {self._run}" if state.publication else ""
+        if name == self._compared or state.trouble:
+            return
+        try:
+            with closing(self._open()) as warehouse:
+                changes = Changes(differences(warehouse, self.pack, "", LISTED, personal=False))
+        except (TryLater, Transient):  # the next look finds out, too
+            return
+        except MartsError as error:
+            changes = Changes(why_not=f"{error.what[:1].upper()}{error.what[1:]}.")
+        self.changes, self._compared = changes, name
+
     def watch(self, seconds: float) -> None:
         """Look again and again until `end`."""
+        threading.Thread(target=self._watch_changes, args=(seconds,), daemon=True).start()
         while not self._ended.wait(seconds):
             try:
                 self.look()
             except Exception:  # noqa: BLE001 - a defect must not end the looking; the pages are soon not ready
                 _log.exception("looking for another publication failed")
+
+    def _watch_changes(self, seconds: float) -> None:
+        self.compare()
+        while not self._ended.wait(seconds):
+            self.compare()
 
     def end(self) -> None:
         """Stop watching."""

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from jobs.adapters.charts.dashboard import script, script_name
 from jobs.pages.answer import answer
+from jobs.pages.changes import changes_csv, changes_page
 from jobs.pages.choice import PINNED, Choice, parse
 from jobs.pages.content import as_csv, as_json, cells_header
 from jobs.pages.html import dashboard_page, figures_page, rendered, rows_page, static
@@ -47,7 +48,7 @@ class Site:
         self._live, self._now, self._fresh_for = live, now, fresh_for
         pack = live.pack.name
         self._address = f"/{pack}"
-        self._pages = [(self._address, "Dashboard"), ("/figures", "Figures")]
+        self._pages = [(self._address, "Dashboard"), (f"{self._address}/changes", "Changes"), ("/figures", "Figures")]
         self._routes: dict[str, Callable[[Pairs], Reply]] = {
             "/": self._start,
             self._address: partial(self._current, self._dashboard, self._not_yet),
@@ -56,6 +57,8 @@ class Site:
             f"{self._address}.csv": partial(self._current, self._csv, _not_ready),
             f"{self._address}/rows": partial(self._current, self._rows, self._not_yet),
             f"{self._address}/rows.csv": partial(self._current, self._rows_csv, _not_ready),
+            f"{self._address}/changes": partial(self._current, self._changes, self._not_yet),
+            f"{self._address}/changes.csv": partial(self._current, self._changes_csv, _not_ready),
             "/figures": self._figures,
             "/live": self._name,
             "/healthz": lambda _: _text(200, "ok\n"),
@@ -156,6 +159,17 @@ class Site:
     def _figures(self, _: Pairs) -> Reply:
         page = figures_page("/figures", self._pages, self._live.dashboard, self._live.pack.marts)
         return Reply(200, _HTML, page.encode())
+
+    def _changes(self, pairs: Pairs, state: State, publication: Publication) -> Reply:
+        page = changes_page(f"{self._address}/changes", self._pages, publication, self._live.changes)
+        return Reply(200, _HTML, page.encode())
+
+    def _changes_csv(self, pairs: Pairs, state: State, publication: Publication) -> Reply:
+        compared = self._live.changes.compared
+        if compared is None:
+            return _not_ready(state)
+        content = changes_csv(compared)
+        return _download(f"{self._live.pack.name}-changes-{compared.now.number}.csv", content, content.count("\n"))
 
     def _name(self, _: Pairs) -> Reply:
         publication = self._live.state.publication

@@ -49,6 +49,9 @@ class Ledger(Protocol):
     def history(self, key: str, limit: int) -> list[DropEvent]:
         """Return the events of drops whose key ends with ``key``, newest first."""
 
+    def changes(self, since: str, until: str) -> list[DropEvent]:
+        """Return all events up to ``until`` of the drops that have any after ``since``, oldest first."""
+
     def withdrawn(self, since: str, reasons: Collection[str]) -> list[DropEvent]:
         """Return all events since a time, oldest first, of contents that were withdrawn for one of the reasons."""
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
+from jobs.ports.differences import Comparison
 from jobs.ports.ledger import Ledger, NoticeBox, Trust
 from jobs.ports.records import (
     NO_NEWS,
@@ -70,6 +71,12 @@ class MartStore(Protocol):
 
     def visible(self, staged: Staged) -> tuple[int, Decimal, set[str]]:
         """Return what readers see of the rows that were loaded: their number, their control total, their runs."""
+
+    def compare(self, mart: Mart, before: Generation | None, after: Generation | None, limit: int) -> Comparison:
+        """Compare two generations of the last two publications by their keys, of which ``after`` is live.
+
+        None is one without rows. At most ``limit`` rows are listed, those with the largest change of money first.
+        """
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         """Run a query of the user. Raise UsageError if it is wrong."""

@@ -225,7 +225,7 @@ def test_what_is_right_is_not_refused(given: str) -> None:
         ('pack={"pack.toml": "", "a/b.sql": ""}', "'a/b.sql' not allowed"),
         (job(cron="x"), "'cron' not allowed"),
         ("mode=RayJob", "'rayjob', 'submit', 'local'"),
-        (job(command="builds"), "'build', 'vacuum', 'watchdog'"),
+        (job(command="builds"), "'build', 'vacuum', 'monthly', 'watchdog'"),
         (job(schedule="every day"), "does not match pattern"),
         (job(schedule="CRON_TZ=UTC 0 3 * * *"), "does not match pattern"),
         (job(name="Daily"), "does not match pattern"),

@@ -1,11 +1,13 @@
 """Every command of the README and of docs/guide.md runs; only hosts, buckets and passwords are those of the tests."""
 
+import csv
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,7 @@ def test_no_block_is_left_out() -> None:
         "marts doctor",
         "marts expectations",
         "marts rollback",
+        "marts diff",
         "export MARTS_S3",
         "marts secrets list",
     )
@@ -98,6 +101,15 @@ def test_going_back_and_forgetting_a_person(tmp_path: Path) -> None:
     assert "erased, as number 1" in forgotten
     assert "still in drops" in forgotten
     assert "2 entries, none was changed" in forgotten
+
+
+def test_why_a_figure_changed(tmp_path: Path) -> None:
+    output = run(block("marts diff"), tmp_path, UNJUDGED)
+    assert re.search(r"new +sales/later.csv +1 +0", output)
+    assert "total_sales 80.00" in output
+    changes = list(csv.DictReader((tmp_path / "changes.csv").open()))
+    assert {"2025-03"} == {row["sales_month"] for row in changes if row["column"] == "total_sales"}
+    assert sum(Decimal(row["difference"] or 0) for row in changes if row["column"] == "total_sales") == 80
 
 
 def test_from_a_bucket_into_mysql(tmp_path: Path, in_s3: tuple[str, str], s3_server: S3Server) -> None:

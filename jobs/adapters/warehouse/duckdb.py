@@ -54,6 +54,7 @@ class DuckDBWarehouse(SqlLedger):
     """A target in one DuckDB file."""
 
     loaders = 0
+    own_tables = "table_schema = 'main' AND table_catalog = current_database()"
 
     def __init__(self, uri: str, pack: Pack, read_only: bool = False, wait: float = 0, create: bool = True) -> None:
         """Open the file; wait up to ``wait`` seconds for another process that has it open.
@@ -298,6 +299,9 @@ class DuckDBWarehouse(SqlLedger):
 
     def changed(self, statement: str, values: Sequence[Any] = ()) -> int:
         return int(self.execute(statement, values)[0][0])
+
+    def differ(self, column: MartColumn) -> str:
+        return f"a.{column.name} IS DISTINCT FROM b.{column.name}"
 
     def show(self, mart: Mart, generation: int) -> None:
         self._check_view(mart)

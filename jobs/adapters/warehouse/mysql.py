@@ -26,7 +26,7 @@ from jobs.config.settings import MySQL
 from jobs.ports.records import Staged
 from jobs.runtime import scratch
 from marts.errors import Busy, ServiceError, Transient, UsageError
-from marts.pack import Mart, Pack, PersonId
+from marts.pack import Mart, MartColumn, Pack, PersonId
 
 Result = TypeVar("Result")
 
@@ -47,6 +47,7 @@ class MySQLWarehouse(SqlLedger):
     upsert = "REPLACE INTO"
     for_update = "FOR UPDATE"
     join = "STRAIGHT_JOIN"
+    own_tables = "table_schema = DATABASE()"
     text_types: ClassVar = {
         "name": "VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin",
         "text": f"LONGTEXT CHARACTER SET {CHARSET} COLLATE utf8mb4_bin",
@@ -277,6 +278,12 @@ class MySQLWarehouse(SqlLedger):
 
     def delete_joined(self, table: str, joined: str, on: str) -> str:
         return f"DELETE r FROM {joined} p STRAIGHT_JOIN {table} r ON {on}"
+
+    def differ(self, column: MartColumn) -> str:
+        a, b = f"a.{column.name}", f"b.{column.name}"
+        if column.type in ("text", "text_id"):  # their collation takes a and A for equal
+            a, b = f"CAST({a} AS BINARY)", f"CAST({b} AS BINARY)"
+        return f"NOT ({a} <=> {b})"
 
     def _generations(self, mart: Mart) -> set[int]:
         """Return the generations that have rows. The primary key begins with it: the server reads one row of each."""

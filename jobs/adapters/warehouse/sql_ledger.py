@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from jobs.adapters.warehouse.sql_patches import SqlPatches
+from jobs.adapters.warehouse.sql_differences import SqlDifferences
 from jobs.adapters.warehouse.sql_runs import SqlRuns
 from jobs.adapters.warehouse.sql_views import SqlViews
 from jobs.ports.audit import AuditEvent
@@ -25,7 +25,7 @@ from marts.pack import Mart, Pack
 Result = TypeVar("Result")
 
 
-class SqlLedger(SqlRuns, SqlPatches, SqlViews):
+class SqlLedger(SqlRuns, SqlDifferences, SqlViews):
     """Publications: which generation of a mart readers see, since when, and the ones before."""
 
     pack: Pack

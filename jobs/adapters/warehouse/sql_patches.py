@@ -5,7 +5,7 @@ of the live rows and inserts those of the other; a rollback does the reverse. Re
 are consistent and take no locks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -48,7 +48,7 @@ class SqlPatches(SqlTables):
         table, own = self.place(mart, staged.rows_of)
         patch = patch_of(mart, staged.generation)
         removed, added = f"p.side = {REMOVED}", f"p.side = {ADDED}"
-        live = f"{self.join} {table} r ON {_same_key(mart)}{_and(own, 'r')}"
+        live = f"{self.join} {table} r ON {_same_key(mart)}{restricted(own, 'r')}"
         both = f"{self.join} {patch} r ON {_same_key(mart)} AND r.side = {REMOVED}"
         counts = [
             self.execute(f"SELECT COUNT(*) FROM {patch} p {rest}")
@@ -70,7 +70,7 @@ class SqlPatches(SqlTables):
         (table, own), rows = self.place(mart, base), patch_of(mart, patch)
         columns = ", ".join(column.name for column in mart.columns)
         ((named,),) = self.execute(f"SELECT COUNT(*) FROM {rows} p WHERE p.side = {away}")
-        on = f"p.side = {away} AND {_same_key(mart)}{_and(own, 'r')}"
+        on = f"p.side = {away} AND {_same_key(mart)}{restricted(own, 'r')}"
         taken = self.changed(self.delete_joined(table, rows, on))
         if taken != named:
             hint = "run `marts build --rebuild`, which loads all rows; the live marts are untouched"
@@ -85,7 +85,7 @@ class SqlPatches(SqlTables):
         table, own = self.place(mart, staged.generation)
         if staged.over:
             table, own = patch_of(mart, staged.generation), {"side": ADDED}
-        query = f"SELECT {self.keys_counted(mart)}, {_total(mart)} FROM {table} r WHERE 1 = 1{_and(own, 'r')}"
+        query = f"SELECT {self.keys_counted(mart)}, {_total(mart)} FROM {table} r WHERE 1 = 1{restricted(own, 'r')}"
         ((rows, total),) = self.execute(query)
         return int(rows), Decimal(total)
 
@@ -100,7 +100,7 @@ class SqlPatches(SqlTables):
         key = mart.key[0]
         keys = f"(SELECT DISTINCT {key} FROM {patch}) c {self.join} "
         read = f"{keys}{table} r ON r.{key} = c.{key}" if changed and staged.over else f"{table} r"
-        rows = f"SELECT {columns} FROM {read} WHERE 1 = 1{_and(own, 'r')}"
+        rows = f"SELECT {columns} FROM {read} WHERE 1 = 1{restricted(own, 'r')}"
         if not staged.over:
             return rows
         removed = f"SELECT 1 FROM {patch} p WHERE p.side = {REMOVED} AND {_same_key(mart)}"
@@ -124,7 +124,8 @@ def patch_of(mart: Mart, number: int) -> str:
     return f"{mart.table}{PATCH}{number:d}"
 
 
-def _and(own: dict[str, int], alias: str) -> str:
+def restricted(own: Mapping[str, int], alias: str) -> str:
+    """Return the rest of a condition that holds for the rows that some columns distinguish."""
     return "".join(f" AND {alias}.{name} = {value:d}" for name, value in own.items())
 
 

@@ -28,6 +28,11 @@ class SqlRuns(SqlNotices, SqlTrust):
         where = f"WHERE RIGHT(object_key, {len(key):d}) = {self.mark} {rest}"
         return self.select(DropEvent, "marts_history", where, [key])
 
+    def changes(self, since: str, until: str) -> list[DropEvent]:
+        later = f"SELECT delivery_id FROM marts_history WHERE recorded_at > {self.mark} AND recorded_at <= {self.mark}"
+        rest = f"WHERE recorded_at <= {self.mark} AND delivery_id IN ({later}) ORDER BY recorded_at, delivery_id"
+        return self.select(DropEvent, "marts_history", rest, [until, since, until])
+
     def withdrawn(self, since: str, reasons: Collection[str]) -> list[DropEvent]:
         given = f"recorded_at >= {self.mark} AND reason IN ({', '.join([self.mark] * len(reasons))})"
         # Rows of an older version have no content.

@@ -34,8 +34,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str
         patch.setenv("MARTS_ANALYTICS", "false")
         place = company(tmp_path_factory.mktemp("company"))
         assert place.build().error is None
+        place.put("sales/late.csv", sales(line("L1", 2, day="2024-01-20", price="30.00")))
+        assert place.build().error is None
         served = Served(place)
         served.live.look()
+        served.live.compare()
         with serving(served.site.respond) as address:
             yield served, address
 
@@ -78,7 +81,14 @@ def test_nobody_is_kept_out_and_nothing_is_of_another_host(
 ) -> None:
     _, address = site
     with seen_as(browser, width, scheme):
-        for page in ("/retail", "/retail?region=North&channel=card", "/retail/rows", "/figures", "/nothing"):
+        for page in (
+            "/retail",
+            "/retail?region=North&channel=card",
+            "/retail/rows",
+            "/retail/changes",
+            "/figures",
+            "/nothing",
+        ):
             requests(browser)
             complaints(browser)
             browser.get(f"{address}{page}")

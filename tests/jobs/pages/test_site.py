@@ -10,14 +10,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.dashboards import BOARD, LAST, cells_by_hand, company
-from support.kit import Place, line, sales
+from support.kit import CUSTOMERS, Place, line, sales
 from support.served import Served
 
+from jobs.adapters.warehouse.duckdb import DuckDBWarehouse
 from jobs.ports.warehouse import Warehouse
 
 pytestmark = pytest.mark.usefixtures("all_marts")
@@ -187,6 +189,13 @@ def test_names_of_others_are_text_on_pages_and_no_formula_in_files(tmp_path: Any
         page = served.text(address)
         assert "<script>" not in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    place.put("stores/stores.csv", f'id,name,city,state,region\n121,"{quoted}2","{quoted}",=1+1,@x\n')
+    place.build(as_of=LAST)
+    served.live.look()
+    served.live.compare()
+    page = served.text("/retail/changes")
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     rows = list(csv.reader(io.StringIO(served.text("/retail/rows.csv"))))
     assert {row[1] for row in rows} >= {"'@x"}
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "@"))]
@@ -220,8 +229,55 @@ def test_each_figure_has_its_definition(served: Served) -> None:
     assert "daily_sales_data_mart" in page
 
 
+def changed(served: Served) -> None:
+    """Publish a late drop, and another table of customers."""
+    people = CUSTOMERS.replace("Asha,Rao", "Aisha,Raoo").replace("Lake Road", "Lake Street")
+    served.place.put("customers/customers.csv", people)
+    served.place.put("sales/late.csv", sales(line("L1", 2, day="2024-01-20", price="30.00")))
+    assert served.place.build(as_of=LAST).error is None
+    served.live.look()
+    served.live.compare()
+
+
+def test_the_rows_that_the_last_publication_changed_are_listed(served: Served) -> None:
+    assert "The publications are being compared." in served.text("/retail/changes")
+    assert served.get("/retail/changes.csv").status == 503
+    served.live.compare()
+    assert "There is only one publication, so nothing to compare it with." in served.text("/retail/changes")
+    changed(served)
+    page = served.text("/retail/changes")
+    assert re.search(r'sales/late\.csv</th><td>new</td><td class="number">1</td>', page)
+    assert "run run-1" in page
+    assert "run run-2" in page
+    assert '<td class="key">total sales</td><td class="number">' in page
+    rows = list(csv.DictReader(io.StringIO(served.text("/retail/changes.csv"))))
+    assert {row["mart"] for row in rows} >= {"sales_team", "daily_sales"}
+    assert {sum_of(rows, name) for name in ("sales_team", "daily_sales")} == {Decimal("30.00")}
+    assert "customers" not in {row["mart"] for row in rows}  # no row of a person is on a page
+    assert "<code>marts diff customers</code> shows them" in page
+    assert '<a href="/retail/changes">The rows that changed</a>' in served.text("/retail")
+
+
+def sum_of(rows: list[dict[str, str]], mart: str) -> Decimal:
+    """Return the difference of the sales of a mart."""
+    return sum(Decimal(r["difference"]) for r in rows if (r["mart"], r["column"]) == (mart, "total_sales"))  # type: ignore[return-value]
+
+
+def test_publications_are_compared_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed(served)
+    monkeypatch.setattr(DuckDBWarehouse, "compare", lambda *_: pytest.fail("it is compared again"))
+    before = served.live.changes
+    served.live.look()
+    served.live.compare()
+    assert before.compared
+    assert served.live.changes is before
+
+
 def test_nobody_is_on_any_page(served: Served) -> None:
-    names = ("Asha", "Rao", "Ben", "Iyer", "Rahul", "Verma", "Lake Road")
-    for address in ("/retail", "/retail.json", "/retail.csv", "/retail/rows", "/retail/rows.csv", "/figures"):
+    changed(served)
+    names = ("Asha", "Rao", "Ben", "Iyer", "Rahul", "Verma", "Lake Road", "Aisha", "Lake Street", "full_name")
+    addresses = ("/retail/changes", "/retail/changes.csv")
+    for address in (*addresses, "/retail", "/retail.json", "/retail.csv", "/retail/rows", "/retail/rows.csv"):
         text = served.text(address)
         assert [name for name in names if name in text] == []
+    assert not any(name in served.text("/figures") for name in names)
