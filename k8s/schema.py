@@ -164,8 +164,8 @@ _JOB = _closed(
     {
         "name": _text("Name of the job; its CronJob is `<fullname>-<name>`.", pattern=_NAME, maxLength=34),
         "command": _text(
-            "`build`; `vacuum` removes files that no live drop needs; `monthly` writes the report of the last month, and "
-            "mails it with args [--mail]; `watchdog` reports builds that never started.",
+            "`build`; `vacuum` removes files that no live drop needs; `monthly` writes the report of the last month, "
+            "and mails it with args [--mail]; `watchdog` reports builds that never started.",
             enum=["build", "vacuum", "monthly", "watchdog"],
         ),
         "schedule": _text("Cron schedule.", pattern=_CRON),

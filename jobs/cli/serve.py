@@ -12,9 +12,12 @@ from jobs.cli.progress import voice
 from marts.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobs.adapters.web import Doors
     from jobs.config.settings import Settings
     from jobs.pages.live import Live
+    from jobs.ports.store import Store
 
 _FRESH = 4
 """Looks for another publication that may fail until the pages are not ready any more."""
@@ -48,7 +51,7 @@ def serve_pages(settings: "Settings", bind: str | None = None, port: int | None 
         typer.echo(f"nothing to show yet: {state.trouble.what}", err=True)
     watcher = threading.Thread(target=partial(live.watch, settings.pages.poll_seconds), daemon=True)
     watcher.start()
-    site = Site(live, _now, settings.pages.poll_seconds * _FRESH)
+    site = Site(live, _now, settings.pages.poll_seconds * _FRESH, _reports(settings))
     started = partial(_announce, host, settings.domain.name, doors)
     web.serve(site.respond, doors, host, settings.pages.port if port is None else port, started)
     live.end()
@@ -71,6 +74,17 @@ def _live(settings: "Settings") -> "Live":
     dashboard = required_dashboard(pack)
     opener = partial(open_warehouse, settings.target or "", settings.mysql, pack, True, 0, False)
     return Live(pack, dashboard, opener, _now)
+
+
+def _reports(settings: "Settings") -> "Callable[[], Store] | None":
+    """Return what opens the folder of the reports; None if the settings do not say where it is: pages do without."""
+    from jobs.adapters.store.open import open_store
+
+    try:
+        place = settings.reports_uri
+    except UsageError:
+        return None
+    return lambda: open_store(place, settings.s3)
 
 
 def _doors(settings: "Settings", host: str) -> "Doors":

@@ -1,13 +1,13 @@
 """Read what is live: the tables of a dashboard in one snapshot, and the report of the run that published them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import pyarrow as pa
 
 from jobs.pages.cube import Cube
-from jobs.ports.records import DropRecord
+from jobs.ports.records import ROWS, DropRecord, QualityRecord
 from jobs.ports.warehouse import Warehouse
 from jobs.report.run_records import report_named, require_readable
 from jobs.report.run_report import LEFT_OUT, RunReport
@@ -17,6 +17,8 @@ from marts.dashboard import Dashboard
 from marts.errors import UsageError
 from marts.pack import Mart, Pack
 
+_MOST_RULES = 100_000
+"""Broken rules of drops that are kept in memory: those of the last drops."""
 Opener = Callable[[], Warehouse]
 """Opens the target, read only."""
 
@@ -29,6 +31,9 @@ class Outside:
     """Rows in quarantine of drops that count."""
     drops: tuple[DropRecord, ...]
     """Drops that are held or rejected."""
+    all_drops: tuple[DropRecord, ...] = ()
+    broken: Mapping[str, Sequence[QualityRecord]] = field(default_factory=dict)
+    """Rules that rows of a drop break, by its delivery."""
 
     @property
     def text(self) -> str:
@@ -44,7 +49,12 @@ def read_outside(warehouse: Warehouse) -> Outside:
     """Read what the figures do not have."""
     drops = warehouse.drops()
     left = sorted((drop for drop in drops if drop.state in LEFT_OUT), key=lambda drop: drop.object_key)
-    return Outside(sum(drop.quarantined for drop in drops if drop.state == "live"), tuple(left))
+    broken: dict[str, list[QualityRecord]] = {}
+    for record in sorted(warehouse.quality(_MOST_RULES), key=lambda record: record.rule_id):
+        if record.rule_id != ROWS and record.unexpected:
+            broken.setdefault(record.delivery_id, []).append(record)
+    quarantined = sum(drop.quarantined for drop in drops if drop.state == "live")
+    return Outside(quarantined, tuple(left), tuple(drops), broken)
 
 
 @dataclass(frozen=True)

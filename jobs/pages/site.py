@@ -12,10 +12,15 @@ from jobs.pages.answer import answer
 from jobs.pages.changes import changes_csv, changes_page
 from jobs.pages.choice import PINNED, Choice, parse
 from jobs.pages.content import as_csv, as_json, cells_header
+from jobs.pages.drops import drops_page
 from jobs.pages.html import dashboard_page, figures_page, rendered, rows_page, static
 from jobs.pages.live import Live, State
+from jobs.pages.month_pages import HERE as MONTHLY
+from jobs.pages.month_pages import MonthPages
 from jobs.pages.publication import Publication
+from jobs.ports.store import Store
 from jobs.runtime.escaping import csv_for_spreadsheet
+from marts.errors import MartsError
 from marts.values import amount_of
 
 LONGEST = 4096
@@ -23,7 +28,7 @@ LONGEST = 4096
 ROWS = 100
 """Cells of a page of rows."""
 _MOST_NAMES = 200
-_HTML, _JSON, _CSV, _TEXT = "text/html", "application/json", "text/csv", "text/plain"
+_HTML, _JSON, _CSV, _TEXT, _PDF = "text/html", "application/json", "text/csv", "text/plain", "application/pdf"
 _KINDS = {"css": "text/css", "js": "text/javascript"}
 Pairs = Sequence[tuple[str, str]]
 
@@ -43,12 +48,25 @@ class Reply:
 class Site:
     """The pages of one pack."""
 
-    def __init__(self, live: Live, now: Callable[[], datetime], fresh_for: float) -> None:
-        """Serve what is live; it is ready while the target has answered within ``fresh_for`` seconds."""
+    def __init__(
+        self, live: Live, now: Callable[[], datetime], fresh_for: float, reports: Callable[[], Store] | None = None
+    ) -> None:
+        """Serve what is live; it is ready while the target has answered within ``fresh_for`` seconds.
+
+        ``reports`` opens the folder of the reports, if it can be reached.
+        """
         self._live, self._now, self._fresh_for = live, now, fresh_for
         pack = live.pack.name
         self._address = f"/{pack}"
-        self._pages = [(self._address, "Dashboard"), (f"{self._address}/changes", "Changes"), ("/figures", "Figures")]
+        self._pages = [
+            (self._address, "Dashboard"),
+            (f"{self._address}/changes", "Changes"),
+            (f"{self._address}/drops", "Drops"),
+            ("/figures", "Figures"),
+        ]
+        self._months = MonthPages(reports, self._pages) if reports else None
+        if reports:
+            self._pages.insert(1, (MONTHLY, "Monthly"))
         self._routes: dict[str, Callable[[Pairs], Reply]] = {
             "/": self._start,
             self._address: partial(self._current, self._dashboard, self._not_yet),
@@ -57,6 +75,7 @@ class Site:
             f"{self._address}.csv": partial(self._current, self._csv, _not_ready),
             f"{self._address}/rows": partial(self._current, self._rows, self._not_yet),
             f"{self._address}/rows.csv": partial(self._current, self._rows_csv, _not_ready),
+            f"{self._address}/drops": self._drops,
             f"{self._address}/changes": partial(self._current, self._changes, self._not_yet),
             f"{self._address}/changes.csv": partial(self._current, self._changes_csv, _not_ready),
             "/figures": self._figures,
@@ -71,6 +90,8 @@ class Site:
         """Answer a request for an address."""
         if len(path) + len(query) > LONGEST:
             return self._message(414, "The address is too long", f"It may have {LONGEST:,} characters.")
+        if self._months and path.startswith(MONTHLY):
+            return self._monthly(self._months, path)
         route = self._routes.get(path)
         if route is None:
             return self._message(404, "There is no such page", "The figures are on the dashboard.")
@@ -142,8 +163,7 @@ class Site:
         own = dict(pairs)
         choice, remarks = self._chosen([pair for pair in pairs if pair[0] != "start"], publication)
         settled, more = publication.cube.settled(choice)
-        start = own.get("start", "")
-        return settled, [*remarks, *more], int(start) if start.isdecimal() and len(start) < 10 else 0
+        return settled, [*remarks, *more], _start(own.get("start", ""))
 
     def _cell_texts(self, publication: Publication, row: Sequence[object]) -> list[str]:
         cube = publication.cube
@@ -155,6 +175,33 @@ class Site:
             for column, value in zip(cube.columns, rest[len(names) :], strict=True)
         ]
         return [str(day), *values, *sums]
+
+    def _drops(self, pairs: Pairs) -> Reply:
+        state, own = self._live.state, dict(pairs)
+        if state.outside is None:
+            return self._not_yet(state)
+        chosen, here = {name: own.get(name, "") for name in ("name", "state")}, f"{self._address}/drops"
+        page = drops_page(
+            here, self._pages, self._live.dashboard, self._address, state.outside, chosen, _start(own.get("start", ""))
+        )
+        return Reply(200, _HTML, page.encode())
+
+    def _monthly(self, months: MonthPages, path: str) -> Reply:
+        """Answer with the list of reports, one of them, or a file of it."""
+        try:
+            if path == MONTHLY:
+                return Reply(200, _HTML, months.months().encode())
+            asked = months.asked(path)
+            if asked is None:
+                return self._message(404, "There is no such report", "The list of reports is on the page Monthly.")
+            item, name = asked
+            if not name:
+                return Reply(200, _HTML, months.month(item).encode())
+            kind = _JSON if name.endswith(".json") else _PDF
+            shown_as = f'inline; filename="{self._live.pack.name}-{item.month}-{item.revision}-{name}"'
+            return Reply(200, kind, months.file(item, name), {"Content-Disposition": shown_as})
+        except MartsError as error:
+            return self._message(503, "The reports cannot be read", f"{error.where}: {error.what}")
 
     def _figures(self, _: Pairs) -> Reply:
         page = figures_page("/figures", self._pages, self._live.dashboard, self._live.pack.marts)
@@ -185,6 +232,11 @@ class Site:
             return _text(503, "nothing is loaded yet\n")
         is_build = state.trouble is not None and state.trouble.is_build
         return _text(200, "ready\n") if is_fresh or is_build else _text(503, "the target does not answer\n")
+
+
+def _start(text: str) -> int:
+    """Return where a page of rows begins."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def _sum_text(unit: str, value: int) -> str:

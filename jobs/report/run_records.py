@@ -10,7 +10,7 @@ from jobs.report.delivery import StateOutbox
 from jobs.report.quality_pages import RUNS
 from jobs.report.run_report import Problem, RunReport
 
-_READ = ("marts_runs", "marts_drops")
+_READ = ("marts_runs", "marts_drops", "marts_quality")
 RUNS_BEFORE = 200
 """Number of earlier runs that a run is compared with."""
 
@@ -32,7 +32,7 @@ def run_record(report: RunReport) -> RunRecord:
 
 
 def require_readable(warehouse: Warehouse, tables: Sequence[str] = ()) -> None:
-    """Raise ServiceError for runs, drops and further tables that the user of a database may not read.
+    """Raise ServiceError for runs, drops, rules and further tables that the user of a database may not read.
 
     The database shows none of these, so that the ledger would be taken for one without runs and drops.
     """

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.adapters.web import Doors, Respond, Server
 from jobs.config.packs import required_dashboard
@@ -60,7 +61,8 @@ class Served:
         pack = shipped(str(place.settings.get("pack", "retail")))
         opener = partial(open_warehouse, place.address, MySQL(), pack, True, 0, False)
         self.live = Live(pack, required_dashboard(pack), opener, self.clock)
-        self.site = Site(self.live, self.clock, 60)
+        configured = place.configured()
+        self.site = Site(self.live, self.clock, 60, lambda: open_store(configured.reports_uri, configured.s3))
 
     def get(self, address: str) -> Reply:
         path, _, query = address.partition("?")

@@ -1,0 +1,209 @@
+"""`marts monthly`: the report of a month, its revisions, and the mail that brings it."""
+
+import hashlib
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.dashboards import HEADER, company
+from support.kit import Place, line, marts, sales
+from support.post import MailServer
+from support.served import Served
+from support.servers import MariaDB
+
+pytestmark = pytest.mark.usefixtures("all_marts")
+LATE = f"{line('Late', 2, 121, 'tea', '2024-02-20', 1, '1000.00', 1)},card"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("MARTS_ANALYTICS", "false")
+    place = company(tmp_path, 2)
+    assert place.build().error is None
+    return place
+
+
+def asked(place: Place, *options: str, code: int = 0) -> Any:
+    """Run the command; return what its JSON says of each report."""
+    result = marts("monthly", *place.flags, "--json", *options, code=code)
+    return json.loads(result.output)["reports"] if code == 0 else result.output
+
+
+def files(place: Place) -> dict[str, bytes]:
+    """Return the files of all reports by their path."""
+    folder = place.folder / "state" / "reports" / "monthly"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_last_month_is_written_once(place: Place) -> None:
+    output = marts("monthly", *place.flags).output
+    assert output.startswith("Retail, 2024-03, revision 1: written\n")
+    assert "Net revenue: " in output
+    assert output.rstrip().endswith("monthly/2024-03/1/report.pdf")
+    first = files(place)
+    assert set(first) == {"2024-03/1/report.json", "2024-03/1/report.pdf"}
+    assert first["2024-03/1/report.pdf"].startswith(b"%PDF-")
+    assert "2024-03, revision 1: up to date" in marts("monthly", *place.flags).output
+    assert files(place) == first
+
+
+def test_equal_marts_have_equal_reports(place: Place, tmp_path: Path) -> None:
+    (other,) = asked(place)
+    twin = company(tmp_path / "twin", 2)
+    assert twin.build().error is None
+    (own,) = asked(twin)
+    assert {**own, "folder": "", "publication": ""} == {**other, "folder": "", "publication": ""}
+    if own["publication"] == other["publication"]:
+        assert files(twin) == files(place)
+
+
+def test_a_late_drop_makes_a_revision_of_each_month_that_it_changes(place: Place) -> None:
+    for month in ("2024-01", "2024-02", "2024-03"):
+        asked(place, "--month", month)
+    first = files(place)
+    place.put("sales/late.csv", sales(LATE, header=HEADER))
+    assert place.build().outcome == "published"
+    reports = {item["month"]: item for item in asked(place)}
+    assert {month: (item["revision"], item["is_new"]) for month, item in reports.items()} == {
+        "2024-01": (1, False),
+        "2024-02": (2, True),
+        "2024-03": (2, True),
+    }
+    february = {item["label"]: (item["was"], item["is"]) for item in reports["2024-02"]["changes"]}
+    was, now = (float(text.replace(",", "")) for text in february["Net revenue"])
+    assert round(now - was, 2) == 1000
+    assert february["Net revenue per day: 2024-02-20"] != ("", "")
+    days = [label for label in february if label.startswith("Net revenue per day")]
+    assert days == ["Net revenue per day: 2024-02-20"]
+    march = {item["label"] for item in reports["2024-03"]["changes"]}
+    assert {"Net revenue of the month before", "Net revenue of the year"} <= march
+    assert "Net revenue" not in march
+    assert reports["2024-02"]["changed_by"] == "sales/late.csv (live)"
+    assert {name: content for name, content in files(place).items() if name in first} == first
+    output = marts("monthly", *place.flags, "--month", "2024-02").output
+    assert "What changed since revision 1:" in output
+    assert "by sales/late.csv (live)" in output
+
+
+def test_an_unchanged_month_gets_no_revision_by_another_build(place: Place) -> None:
+    asked(place)
+    row = line("Same", 2, 121, "tea", "2024-03-20", 1, "10.00", 1)
+    place.put("sales/same.csv", sales(f"{row},card", header=HEADER))
+    assert place.build().outcome == "published"
+    (changed,) = asked(place)
+    assert changed["revision"] == 2
+    (place.source / "sales" / "same.csv").unlink()
+    assert place.build(rebuild=True).error is None
+    (again,) = asked(place)
+    assert again["revision"] == 3  # as it was at first, and said so
+    assert {item["label"] for item in again["changes"]} == {item["label"] for item in changed["changes"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--month", "2024-4"], 2, "'2024-4' is no month"),
+        (["--month", "2024-13"], 2, "'2024-13' is no month"),
+        (["--month", "2024-04"], 2, "there is nothing to report of 2024-04"),
+        (["--month", "2024-03", "--so-far", "--mail"], 2, "a month that is not over is not mailed"),
+        (["--so-far"], 2, "--so-far needs a month"),
+        (["--mail"], 2, "nobody gets the monthly report"),
+    ],
+)
+def test_what_cannot_be_done_is_said(place: Place, options: list[str], code: int, said: str) -> None:
+    assert said in asked(place, *options, code=code)
+    assert not (place.folder / "state" / "reports" / "monthly").exists()
+
+
+def test_a_month_that_is_not_over_is_marked_and_no_revision(place: Place) -> None:
+    from datetime import date
+
+    place.put("sales/april.csv", sales(f"{line('A', 2, 121, 'tea', '2024-04-02', 1, '10.00', 1)},card", header=HEADER))
+    place.as_of = date(2024, 4, 3)
+    assert place.build().error is None
+    (report,) = asked(place, "--month", "2024-04", "--so-far")
+    assert (report["is_so_far"], report["revision"]) == (True, 0)
+    assert set(files(place)) == {"2024-04/so-far/report.json", "2024-04/so-far/report.pdf"}
+    (closed,) = asked(place)
+    assert closed["month"] == "2024-03"
+
+
+def test_it_is_the_same_from_mariadb(place: Place, mariadb: MariaDB, tmp_path: Path) -> None:
+    (own,) = asked(place)
+    twin = company(tmp_path / "twin", 2)
+    twin.target = mariadb.make_database("monthly")
+    assert twin.build().error is None
+    (other,) = asked(twin)
+    same = {"folder": "", "publication": ""}
+    assert {**other, **same} == {**own, **same}
+
+
+def test_each_revision_is_mailed_once_with_its_files(
+    place: Place, mail: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", mail.ca)
+    for name, value in {"TO": json.dumps({"finance": mail.address}), "REPORTS": '["finance"]', "DEADLINE": "5"}.items():
+        monkeypatch.setenv(f"MARTS_NOTIFY__{name}", value)
+    assert "1 pending" in asked(place, "--mail", code=69)  # the mail server is down
+    with mail.up():
+        marts("notify", "send", *place.flags[2:4])
+        asked(place, "--mail")
+        (message,) = mail.mails
+        place.put("sales/late.csv", sales(LATE, header=HEADER))
+        assert place.build().outcome == "published"
+        asked(place, "--mail")
+    subject = "Retail: report of 2024-03"
+    assert [own["subject"] for own in mail.mails] == [subject, f"{subject}, revision 2"]
+    attached = {part.get_filename(): part.get_payload(decode=True) for part in message.iter_attachments()}
+    stored = files(place)
+    assert attached == {name: stored[f"2024-03/1/{name}"] for name in ("report.pdf", "report.json")}
+    assert hashlib.sha256(stored["2024-03/1/report.pdf"]).hexdigest() in mail.texts[0]
+    assert "Net revenue of the month before: " in mail.texts[1]
+    with closing(place.warehouse(read_only=True)) as warehouse:
+        assert warehouse.notices() == []
+
+
+def test_large_files_are_named_and_not_attached(
+    place: Place, mail: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", mail.ca)
+    settings = {"TO": json.dumps({"finance": mail.address}), "REPORTS": '["finance"]', "ATTACH_BYTES": "1000"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"MARTS_NOTIFY__{name}", value)
+    with mail.up():
+        asked(place, "--mail")
+    assert list(mail.mails[0].iter_attachments()) == []
+    assert "monthly/2024-03/1/report.pdf" in mail.texts[0]
+
+
+@pytest.fixture
+def served(place: Place) -> Served:
+    asked(place)
+    place.put("sales/late.csv", sales(LATE, header=HEADER))
+    assert place.build().outcome == "published"
+    asked(place)
+    served = Served(place)
+    served.live.look()
+    return served
+
+
+def test_served_pages_list_reports_and_give_their_files(served: Served) -> None:
+    stored = files(served.place)
+    assert 'href="/monthly/2024-03"' in served.text("/monthly")
+    page = served.text("/monthly/2024-03")
+    assert "What changed since revision 1" in page
+    assert 'href="/monthly/2024-03/1"' in page
+    for address, name in (("/monthly/2024-03", "2024-03/2"), ("/monthly/2024-03/1", "2024-03/1")):
+        for end in ("pdf", "json"):
+            reply = served.get(f"{address}.{end}")
+            assert (reply.status, reply.body) == (200, stored[f"{name}/report.{end}"])
+            assert reply.kind == f"application/{end}"
+
+
+@pytest.mark.parametrize(
+    "address", [f"/monthly/{end}" for end in ("2024-02", "2024-03/3", "2024-03/0", "../runs", "2024-03.csv", "x")]
+)
+def test_other_reports_do_not_exist(served: Served, address: str) -> None:
+    assert served.get(address).status == 404
