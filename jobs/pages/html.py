@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 
 from jobs.adapters.charts import dashboard as charts
-from jobs.adapters.charts.dashboard import DayLine
+from jobs.adapters.charts.days import DayLine
 from jobs.adapters.charts.drawing import NARROW, WIDE, Drawing
 from jobs.pages.answer import Answer, Card, Line, PanelAnswer, Row, cards_of
 from jobs.pages.choice import COMPARES, Choice, Range

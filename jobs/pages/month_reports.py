@@ -25,6 +25,7 @@ from jobs.pages.revisions import (
 from jobs.ports.notices import Notice, NoticeDelivery
 from jobs.ports.store import Store
 from jobs.ports.warehouse import Warehouse
+from jobs.report.differences import DropChange, drop_changes
 
 CHECKED = 12
 """Months that were reported and are looked at again."""
@@ -68,16 +69,23 @@ def write_months(
         return [*sorted(day for day in earlier if first <= day < newest)[-CHECKED:], newest]
 
     source = read_months(warehouse, declared, months_of)
-    drops, results = warehouse.drops(), []
+    results = []
     for day in source.tables:
         content, before = compose(source, declared, day), known.get(f"{day:%Y-%m}")
         earlier = read(store, before) if before else None
         if before and earlier and not has_changed(content, earlier):
             results.append(MonthReport(before.folder, earlier, False, _digest(store.get(f"{before.folder}/{PDF}"))))
             continue
-        own = numbered(content, earlier, drops)
+        own = numbered(content, earlier, _drops_since(warehouse, earlier, content)) if earlier else numbered(content)
         results.append(_put(store, Written(own["month"], own["revision"]).folder, own, draw))
     return results
+
+
+def _drops_since(warehouse: Warehouse, earlier: Mapping[str, Any], content: Mapping[str, Any]) -> Sequence[DropChange]:
+    """Return the drops that changed between the publications of two reports."""
+    moments = (datetime.fromisoformat(report["published_at"]) for report in (earlier, content))
+    since, until = (moment.isoformat(timespec="microseconds") for moment in moments)
+    return drop_changes(warehouse.changes(since, until), since)
 
 
 def _put(store: Store, folder: str, content: Mapping[str, Any], draw: Draw) -> MonthReport:

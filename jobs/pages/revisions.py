@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from jobs.ports.records import DropRecord
 from jobs.ports.store import Store
+from jobs.report.differences import DropChange
 
 FOLDER = "monthly"
 """Folder of the reports of months, beside those of runs."""
@@ -59,8 +59,11 @@ def as_bytes(report: Report) -> bytes:
     return (json.dumps(report, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def numbered(report: Report, earlier: Report | None, drops: Sequence[DropRecord]) -> dict[str, Any]:
-    """Return a report with its number, and what changed since the revision before, if there is one."""
+def numbered(report: Report, earlier: Report | None = None, drops: Sequence[DropChange] = ()) -> dict[str, Any]:
+    """Return a report with its number, and what changed since the revision before, if there is one.
+
+    ``drops`` are those that changed since then.
+    """
     if earlier is None:
         return {**report, "revision": 1, **NO_CHANGES}
     changes = list(_changes(earlier, report))
@@ -71,7 +74,7 @@ def numbered(report: Report, earlier: Report | None, drops: Sequence[DropRecord]
         "revision": earlier["revision"] + 1,
         "supersedes": earlier["revision"],
         "changes": changes,
-        "changed_by": _since(drops, earlier["run_id"]),
+        "changed_by": _named(drops),
     }
 
 
@@ -133,8 +136,7 @@ def shown(value: str | None, unit: str) -> str:
     return f"{Decimal(value):,}{' %' if unit == 'percent' else ''}".replace("-", "\N{MINUS SIGN}")
 
 
-def _since(drops: Sequence[DropRecord], run_id: str) -> str:
-    """Name the drops that runs after one have changed."""
-    own = sorted((drop for drop in drops if drop.run_id > run_id), key=lambda drop: drop.object_key)
-    named = [f"{drop.object_key} ({drop.state})" for drop in own[:_DROPS]]
-    return ", ".join([*named, *([f"{len(own) - _DROPS:,} more"] if len(own) > _DROPS else [])])
+def _named(drops: Sequence[DropChange]) -> str:
+    """Name drops, and what happened to each."""
+    named = [f"{drop.key} ({drop.change})" for drop in drops[:_DROPS]]
+    return ", ".join([*named, *([f"{len(drops) - _DROPS:,} more"] if len(drops) > _DROPS else [])])

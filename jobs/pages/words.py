@@ -5,7 +5,7 @@ from decimal import Decimal
 from jobs.pages.answer import Change
 from marts.dashboard import Figure
 
-_MINUS = "\N{MINUS SIGN}"
+MINUS = "\N{MINUS SIGN}"
 _DIGITS = {"money": 2, "percent": 2, "decimal": 2, "count": 0}
 
 
@@ -14,7 +14,7 @@ def written(figure: Figure, value: int | None, is_mean: bool = False) -> str:
     if value is None:
         return ""
     unit = " %" if figure.unit == "percent" else ""
-    return f"{_decimal(figure, value, is_mean):,}{unit}".replace("-", _MINUS)
+    return f"{_decimal(figure, value, is_mean):,}{unit}".replace("-", MINUS)
 
 
 def plain(figure: Figure, value: int | None, is_mean: bool = False) -> str:
@@ -41,7 +41,7 @@ def change_text(change: Change) -> str:
     tenths = change.tenths
     if tenths is None:
         return ""
-    sign = "+" if tenths > 0 else _MINUS if tenths < 0 else ""
+    sign = "+" if tenths > 0 else MINUS if tenths < 0 else ""
     return f"{sign}{abs(tenths) // 10:,}.{abs(tenths) % 10} %"
 
 

@@ -24,8 +24,8 @@ def compile_templates() -> None:
         _templates().get_template(name)
 
 
-def number(value: int) -> str:
-    """Write a count with thousands separators."""
+def number(value: int | Decimal) -> str:
+    """Write an exact number with thousands separators."""
     return f"{value:,}".replace("-", _MINUS)
 
 

@@ -48,7 +48,7 @@ def test_the_engine_names_no_drop_mart_or_column_of_a_pack() -> None:
 
 
 def test_the_pages_name_no_drop_mart_or_column_of_a_pack() -> None:
-    templates = sorted((ROOT / "jobs").rglob("*.j2"))
+    templates = sorted(path for end in ("j2", "typ") for path in (ROOT / "jobs").rglob(f"*.{end}"))
     words = {path.name: WORDS & set(re.findall("[a-z_]+", path.read_text().lower())) for path in templates}
     assert templates
     assert {name: named for name, named in words.items() if named} == {}

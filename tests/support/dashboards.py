@@ -56,9 +56,14 @@ def lines_of(seed: int, count: int = 900) -> list[str]:
     return rows
 
 
+def company_of(folder: Path, **settings: Any) -> Place:
+    """Return the place of the company, without drops."""
+    return Place(folder, policy=Policy(max_unknown_ratio=1, max_bad_rows=0), as_of=LAST, **settings)
+
+
 def company(folder: Path, seed: int = 1, **settings: Any) -> Place:
     """Return a place whose drops are those of the company, not yet built."""
-    place = Place(folder, policy=Policy(max_unknown_ratio=1, max_bad_rows=0), as_of=LAST, **settings)
+    place = company_of(folder, **settings)
     place.put("customers/customers.csv", CUSTOMERS)
     place.put("sales_team/team.csv", SALES_TEAM)
     place.put("stores/stores.csv", STORES)

@@ -4,12 +4,12 @@ The server renders it for the first paint, print and browsers without scripts; o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Any
 
+from jobs.adapters.charts.days import DAILY, PARAMETERS, Axes, DayLine, ends_of, limits, rows_of
 from jobs.adapters.charts.drawing import (
     BAR,
     DIM,
@@ -21,7 +21,6 @@ from jobs.adapters.charts.drawing import (
     Drawing,
     Shape,
     bar_chart,
-    between,
     brief,
     named,
     parameters,
@@ -38,25 +37,10 @@ _LABEL = 134
 """Pixels for the names of bars."""
 _APART = 15
 """Pixels between two names, at least."""
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_DAILY = "days"
-"""Name of the rows of days."""
 _ENDS = "ends"
 """Name of the rows of the names at the ends of lines."""
-_PARAMETERS = ("low", "high", "first", "last")
-"""Ends of the axes of a chart by day: values, and milliseconds."""
-_LONG = 200
-"""Days from which an axis names months."""
 _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
 """Dashes of lines: they differ without colours, too."""
-
-
-@dataclass(frozen=True)
-class DayLine:
-    """A line over days."""
-
-    name: str
-    values: Sequence[float | None]
 
 
 def trend(
@@ -66,20 +50,20 @@ def trend(
     columns = {"value": values, "mean": mean} | ({"before": compared} if compared else {})
     every = [v for line in columns.values() for v in line.values if v is not None]
     names = tuple((column, line.name) for column, line in columns.items())
-    drawn = _trend(names, _Axes.of(days, every), width)
+    drawn = _trend(names, Axes.of(days, every), width)
     beside = f", and {compared.name} dashed" if compared else ""
     message = (
         f"Lines: {visible(title).lower()}, each day thin, the mean of 7 days thick{beside}, {days[0]} to {days[-1]}."
     )
-    return drawn.filled({_DAILY: _rows(days, columns)}, _numbers(days, every), f"{message} The table has the numbers.")
+    return drawn.filled({DAILY: rows_of(days, columns)}, ends_of(days, every), f"{message} The table has the numbers.")
 
 
 @lru_cache(64)
-def _trend(names: Sequence[tuple[str, str]], axes: "_Axes", width: int) -> Shape:
+def _trend(names: Sequence[tuple[str, str]], axes: Axes, width: int) -> Shape:
     """Return the shape of a trend; ``names`` are its columns with what they are."""
     import altair as alt
 
-    data, x, inner = named(_DAILY), axes.days(), width - LEFT - 14
+    data, x, inner = named(DAILY), axes.days(), width - LEFT - 14
     marks = {
         "value": data.mark_line(stroke=BAR, strokeWidth=1, opacity=0.55),
         "before": data.mark_line(stroke=DIM, strokeWidth=1.6, strokeDash=[4, 3]),
@@ -89,7 +73,7 @@ def _trend(names: Sequence[tuple[str, str]], axes: "_Axes", width: int) -> Shape
     layers = [mark.encode(x=x, y=axes.values(column)) for column, mark in marks.items() if column in known]
     layers.append(_hover(data, x, known, inner))
     chart = alt.layer(*layers).properties(width=inner, height=HEIGHT)
-    return shape(chart.add_params(*parameters(*_PARAMETERS)), width, HEIGHT + TOP + _BELOW)
+    return shape(chart.add_params(*parameters(*PARAMETERS)), width, HEIGHT + TOP + _BELOW)
 
 
 def lines(days: Sequence[date], drawn: Sequence[DayLine], width: int, title: str) -> Drawing:
@@ -99,17 +83,17 @@ def lines(days: Sequence[date], drawn: Sequence[DayLine], width: int, title: str
     ends = [{"at": at, "name": short(name, 15)} for at, name in _places(drawn, every)]
     message = f"Lines: {visible(title).lower()}: {', '.join(visible(line.name) for line in drawn)}."
     names = tuple((column, line.name) for column, line in columns.items())
-    return _lines(names, _Axes.of(days, every), width).filled(
-        {_DAILY: _rows(days, columns), _ENDS: ends}, _numbers(days, every), f"{message} The table has the numbers."
+    return _lines(names, Axes.of(days, every), width).filled(
+        {DAILY: rows_of(days, columns), _ENDS: ends}, ends_of(days, every), f"{message} The table has the numbers."
     )
 
 
 @lru_cache(64)
-def _lines(names: Sequence[tuple[str, str]], axes: "_Axes", width: int) -> Shape:
+def _lines(names: Sequence[tuple[str, str]], axes: Axes, width: int) -> Shape:
     """Return the shape of several lines; ``names`` are their columns with what they are."""
     import altair as alt
 
-    data, x, inner = named(_DAILY), axes.days(), width - LEFT - _NAMED
+    data, x, inner = named(DAILY), axes.days(), width - LEFT - _NAMED
     layers = [
         data.mark_line(stroke=(INK, BAR)[number % 2], strokeWidth=2, strokeDash=_DASHES[number % len(_DASHES)]).encode(
             x=x, y=axes.values(column)
@@ -123,7 +107,7 @@ def _lines(names: Sequence[tuple[str, str]], axes: "_Axes", width: int) -> Shape
         .encode(x=alt.value("width"), y=axes.values("at"), text="name:N")
     )
     chart = alt.layer(*layers).properties(width=inner, height=HEIGHT)
-    return shape(chart.add_params(*parameters(*_PARAMETERS)), width, HEIGHT + TOP + _BELOW)
+    return shape(chart.add_params(*parameters(*PARAMETERS)), width, HEIGHT + TOP + _BELOW)
 
 
 def bars(rows: Sequence[tuple[str, float]], title: str, unit: str = "") -> Drawing:
@@ -156,68 +140,9 @@ def _hover(data: Any, x: Any, names: Mapping[str, str], width: int) -> Any:
     return layer.encode(x=x, tooltip=columns).add_params(zoom)
 
 
-def _rows(days: Sequence[date], columns: Mapping[str, DayLine]) -> list[dict[str, Any]]:
-    """Return a row of each day: its time in milliseconds, its name, and its value of each line."""
-    return [
-        {"day": _milliseconds(day), "name": _named(day), **{name: line.values[at] for name, line in columns.items()}}
-        for at, day in enumerate(days)
-    ]
-
-
-def _numbers(days: Sequence[date], values: Sequence[float]) -> dict[str, float]:
-    """Return the parameters of a chart by day: the ends of its axes."""
-    low, high = _ends(values)
-    first, last = _milliseconds(days[0]), _milliseconds(days[-1])
-    return dict(zip(_PARAMETERS, (low, high, first, max(last, first + 1)), strict=True))
-
-
-def _milliseconds(day: date) -> int:
-    return (day - date(1970, 1, 1)).days * 86_400_000
-
-
-def _named(day: date) -> str:
-    """Write a day in full."""
-    return f"{_DAYS[day.weekday()]} {day.isoformat()}"
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """How axes are written; where they end are parameters."""
-
-    is_long: bool
-    """Whether days are written as months."""
-    is_large: bool
-    """Whether values have no digits after the point."""
-
-    @classmethod
-    def of(cls, days: Sequence[date], values: Sequence[float]) -> "_Axes":
-        return cls((days[-1] - days[0]).days > _LONG, _ends(values)[1] >= 10)
-
-    def days(self) -> Any:
-        import altair as alt
-
-        form = "%b %Y" if self.is_long else "%-d %b"
-        axis = alt.Axis(title=None, format=form, tickCount=5, grid=False, labelOverlap=True)
-        ends = {"domainMin": alt.ExprRef(expr="first"), "domainMax": alt.ExprRef(expr="last")}
-        return alt.X("day:T", axis=axis, scale=alt.Scale(type="utc", nice=False, **ends))
-
-    def values(self, column: str) -> Any:
-        import altair as alt
-
-        form = "replace(format(datum.value, '~s'), 'G', 'bn')" if self.is_large else "format(datum.value, '~g')"
-        axis = alt.Axis(title=None, tickCount=4, labelExpr=form)
-        return alt.Y(f"{column}:Q", scale=between("low", "high"), axis=axis)
-
-
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis: from 0, unless values are below."""
-    low, high = min([0.0, *values]), max([0.0, *values])
-    return low * 1.05, high * 1.05 or 1.0
-
-
 def _places(drawn: Sequence[DayLine], values: Sequence[float]) -> list[tuple[float, str]]:
     """Return the values at which the names of lines stand, from above: at their ends, but not over each other."""
-    low, high = _ends(values)
+    low, high = limits(values)
     per_pixel = (high - low) / HEIGHT
     ends = [(next((value for value in reversed(line.values) if value is not None), low), line.name) for line in drawn]
     placed: list[tuple[float, str]] = []

@@ -82,15 +82,16 @@ class Drawing:
 
     def svg(self) -> str:
         """Render it as a page element that scales with its container."""
+        size = f'viewBox="0 0 {self.width} {self.height}"'
+        start = f'<svg class="chart" {size} role="img" aria-label="{escape(self.message)}">'
+        return re.sub(r"^<svg[^>]*>", lambda _: start, self.image(), count=1)
+
+    def image(self) -> str:
+        """Render it as an SVG file."""
         import vl_convert
 
         # Forbid data downloads: the chart contains all its data.
-        return self._framed(vl_convert.vega_to_svg(self.spec, allowed_base_urls=[]))
-
-    def _framed(self, drawn: str) -> str:
-        size = f'viewBox="0 0 {self.width} {self.height}"'
-        start = f'<svg class="chart" {size} role="img" aria-label="{escape(self.message)}">'
-        return re.sub(r"^<svg[^>]*>", lambda _: start, drawn, count=1)
+        return str(vl_convert.vega_to_svg(self.spec, allowed_base_urls=[]))
 
 
 @dataclass(frozen=True)

@@ -206,9 +206,9 @@ def test_each_table_of_the_month_adds_up_to_its_figure(shop: Company) -> None:
 
 
 def test_the_json_has_its_schema_and_the_same_bytes_again(shop: Company) -> None:
-    first = numbered(shop.report(MARCH), None, [])
+    first = numbered(shop.report(MARCH))
     jsonschema.validate(first, SCHEMA)
-    again = numbered(compose(shop.source(FEBRUARY, MARCH), DECLARED, MARCH), None, [])
+    again = numbered(compose(shop.source(FEBRUARY, MARCH), DECLARED, MARCH))
     assert as_bytes(first) == as_bytes(again)
     assert json.loads(as_bytes(first)) == first
 
@@ -268,7 +268,7 @@ def test_a_company_of_one_store_and_one_day_has_a_report(tmp_path: Any, monkeypa
     report = Company(place).report(MARCH)
     assert figures(report)["net_revenue"]["value"] == "-5.00"
     assert figures(report)["return_rate"]["why_not"]
-    jsonschema.validate(numbered(report, None, []), SCHEMA)
+    jsonschema.validate(numbered(report), SCHEMA)
 
 
 def test_the_last_day_of_figures_is_in_it(shop: Company) -> None:
