@@ -41,10 +41,10 @@ class Insight:
 def insights(cube: Cube, board: Dashboard, about: Insights, days: Range, source: MonthSource) -> list[Insight]:
     """Return what stands out, at most `MOST` sentences."""
     month = _Month(cube, board, about, days)
-    found = [*month.made_the_change(), *month.records(), *month.unusual(source), *month.large(), *month.rates()]
-    found.sort(key=lambda item: (-(item.effect or 0), item.rule, item.text))
+    sentences = [*month.made_the_change(), *month.records(), *month.unusual(source), *month.large(), *month.rates()]
+    sentences.sort(key=lambda item: (-(item.effect or 0), item.rule, item.text))
     warnings = [*_warnings(source)]
-    return [*found[: MOST - len(warnings)], *warnings]
+    return [*sentences[: MOST - len(warnings)], *warnings]
 
 
 class _Month:

@@ -105,17 +105,18 @@ class Live:
 
     def watch(self, seconds: float) -> None:
         """Look again and again until `end`."""
-        threading.Thread(target=self._watch_changes, args=(seconds,), daemon=True).start()
-        while not self._ended.wait(seconds):
+        threading.Thread(target=self._repeat, args=(self.compare, 0.0, seconds), daemon=True).start()
+        self._repeat(self.look, seconds, seconds)
+
+    def _repeat(self, work: Callable[[], object], first: float, seconds: float) -> None:
+        """Do something after ``first`` seconds, and again and again until `end`."""
+        wait = first
+        while not self._ended.wait(wait):
+            wait = seconds
             try:
-                self.look()
+                work()
             except Exception:  # noqa: BLE001 - a defect must not end the looking; the pages are soon not ready
                 _log.exception("looking for another publication failed")
-
-    def _watch_changes(self, seconds: float) -> None:
-        self.compare()
-        while not self._ended.wait(seconds):
-            self.compare()
 
     def end(self) -> None:
         """Stop watching."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobs.pages.html import rendered
-from jobs.pages.revisions import JSON, PDF, Written, read, shown, written
+from jobs.pages.revisions import JSON, PDF, Written, read, readable, written
 from jobs.ports.store import Store
 
 HERE = "/monthly"
@@ -61,5 +61,5 @@ class MonthPages:
 def _figure(figure: dict[str, Any]) -> dict[str, str]:
     """Return a figure as people read it."""
     names = ("value", "before", "year_before", "year_to_date")
-    values = {name: shown(figure[name], figure["unit"]) for name in names}
+    values = {name: readable(figure[name], figure["unit"]) for name in names}
     return {**values, **{name: figure[name] for name in ("label", "change", "year_change", "why_not", "definition")}}

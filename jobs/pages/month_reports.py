@@ -19,7 +19,7 @@ from jobs.pages.revisions import (
     has_changed,
     numbered,
     read,
-    shown,
+    readable,
     written,
 )
 from jobs.ports.notices import Notice, NoticeDelivery
@@ -133,7 +133,7 @@ def lines_of(report: MonthReport) -> list[str]:
         lines += [f"  by {content['changed_by']}"] if content["changed_by"] else []
         lines.append("")
     for figure in content["figures"]:
-        value = shown(figure["value"], figure["unit"]) or f"none: {figure['why_not']}"
+        value = readable(figure["value"], figure["unit"]) or f"none: {figure['why_not']}"
         change = f" ({figure['change']} on the month before)" if figure["change"] else ""
         lines.append(f"{figure['label']}: {value}{change}")
     lines += ["", *(item["text"] for item in content["insights"])] if content["insights"] else []

@@ -97,13 +97,13 @@ def _values(report: Report) -> Iterator[tuple[str, str]]:
     """Yield each value of the month with its name; not what is about as_of, such as segments."""
     for figure in report["figures"]:
         for name, words in _VALUES.items():
-            yield f"{figure['label']}{words}", shown(figure[name], figure["unit"])
+            yield f"{figure['label']}{words}", readable(figure[name], figure["unit"])
     for part in report["parts"]:
         for chart in part["charts"]:
             if not chart["is_as_of"] and chart["kind"] == "days":
                 own = chart["series"][0]
                 for day, value in zip(chart["days"], own["values"], strict=True):
-                    yield f"{chart['title']}: {day}", shown(value, chart["unit"])
+                    yield f"{chart['title']}: {day}", readable(value, chart["unit"])
     for table in [*(table for part in report["parts"] for table in part["tables"]), *report["annex"]]:
         if not table["is_as_of"]:
             yield from _cells(table)
@@ -117,7 +117,7 @@ def _cells(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for cell, column in zip(row, columns, strict=True):
             if column["unit"] != "text":
                 name = f"{table['title']}, {', '.join(texts)}: {column['label']}"
-                yield name, shown(cell, column["unit"])
+                yield name, readable(cell, column["unit"])
 
 
 def _changes(earlier: Report, report: Report) -> Iterator[dict[str, str]]:
@@ -127,7 +127,7 @@ def _changes(earlier: Report, report: Report) -> Iterator[dict[str, str]]:
             yield {"label": name, "was": was.get(name, ""), "is": now.get(name, "")}
 
 
-def shown(value: str | None, unit: str) -> str:
+def readable(value: str | None, unit: str) -> str:
     """Write an exact text as people read it: with separators, and its unit."""
     if value is None:
         return ""

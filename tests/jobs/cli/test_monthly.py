@@ -114,12 +114,12 @@ def test_an_unchanged_month_gets_no_revision_by_another_build(place: Place) -> N
     (place.source / "sales" / "same.csv").unlink()
     assert place.build(rebuild=True).error is None
     (again,) = asked(place)
-    assert again["revision"] == 3  # as it was at first, and said so
+    assert again["revision"] == 3  # as it was at first, and the report lists it
     assert {item["label"] for item in again["changes"]} == {item["label"] for item in changed["changes"]}
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (["--month", "2024-13"], 2, "'2024-13' is no month"),
         (["--month", "2024-04"], 2, "there is nothing to report of 2024-04"),
@@ -128,8 +128,8 @@ def test_an_unchanged_month_gets_no_revision_by_another_build(place: Place) -> N
         (["--mail"], 2, "nobody gets the monthly report"),
     ],
 )
-def test_what_cannot_be_done_is_said(place: Place, options: list[str], code: int, said: str) -> None:
-    assert said in asked(place, *options, code=code)
+def test_what_cannot_be_done_is_said(place: Place, options: list[str], code: int, message: str) -> None:
+    assert message in asked(place, *options, code=code)
     assert not (place.folder / "state" / "reports" / "monthly").exists()
 
 

@@ -56,7 +56,7 @@ def source_of(sales: Sequence[Sale], unusual: Sequence[tuple[date, int, int]] = 
     return MonthSource(publication, Outside(0, (drop,) if held else ()), {}, unusual)
 
 
-def said(source: MonthSource) -> list[Insight]:
+def sentences(source: MonthSource) -> list[Insight]:
     days = Range(date(2025, 12, 1), LAST)
     return insights(source.publication.cube, BOARD, ABOUT, days, source)
 
@@ -78,12 +78,12 @@ def usual(*last: Sale) -> list[Sale]:
 
 
 def test_a_month_like_all_others_says_nothing() -> None:
-    assert said(source_of(usual(*even("2025-12", 101, 1)))) == []
+    assert sentences(source_of(usual(*even("2025-12", 101, 1)))) == []
 
 
 def test_a_value_that_made_the_change_is_named() -> None:
     sales = usual(*even("2025-12", 101, 1)[1:], ("2025-12", 1, "cash", 1101, 1))
-    changes = [item for item in said(source_of(sales)) if item.rule == "change"]
+    changes = [item for item in sentences(source_of(sales)) if item.rule == "change"]
     on = "where net revenue changed by +1,012.00 (+85.2 %) on the month before."
     assert [(item.text, item.effect) for item in changes] == [
         (f"Channel cash: +1,006.00, {on}", 1006_00),
@@ -93,24 +93,24 @@ def test_a_value_that_made_the_change_is_named() -> None:
 
 
 def test_an_even_rise_is_nobodys() -> None:
-    items = said(source_of(usual(*even("2025-12", 150, 1))))
+    items = sentences(source_of(usual(*even("2025-12", 150, 1))))
     assert [item.rule for item in items if item.rule == "change"] == []
 
 
 @pytest.mark.parametrize(("gross", "word"), [(150, "highest"), (50, "lowest")])
 def test_a_record_is_named(gross: int, word: str) -> None:
-    (item,) = [item for item in said(source_of(usual(*even("2025-12", gross, 1)))) if item.rule == "record"]
+    (item,) = [item for item in sentences(source_of(usual(*even("2025-12", gross, 1)))) if item.rule == "record"]
     assert item.text == f"Net revenue is the {word} of 15 months: {(gross - 1) * 12:,}.00."
 
 
 def test_a_record_needs_half_a_year() -> None:
     few = [sale for month in months(4) for sale in even(month)]
-    assert said(source_of([*few, *even("2025-12", 150)])) == []
+    assert sentences(source_of([*few, *even("2025-12", 150)])) == []
 
 
 def test_unusual_days_of_the_month_are_named() -> None:
     days = [(date(2025, 12, 24), 500_00, 200_00), (date(2025, 11, 24), 900_00, 200_00)]
-    (item,) = said(source_of(usual(*even("2025-12", 101, 1)), days))
+    (item,) = sentences(source_of(usual(*even("2025-12", 101, 1)), days))
     assert item == Insight(
         "unusual day", "2025-12-24 was unusual: 500.00, where 200.00 is usual.", 300_00, ("net_revenue",)
     )
@@ -118,26 +118,26 @@ def test_unusual_days_of_the_month_are_named() -> None:
 
 def test_a_store_with_more_than_a_tenth_is_named() -> None:
     large = [sale for month in [*months(3), "2025-12"] for sale in [*even(month, 100, 0), (month, 99, "cash", 300, 0)]]
-    (item,) = said(source_of(large))
+    (item,) = sentences(source_of(large))
     assert item.text == "Store Store 99 has 20.00 % of net revenue: 300.00."
 
 
 def test_a_rate_beyond_its_last_months_is_named() -> None:
-    items = [item for item in said(source_of(usual(*even("2025-12", 101, 6)))) if item.rule == "rate"]
+    items = [item for item in sentences(source_of(usual(*even("2025-12", 101, 6)))) if item.rule == "rate"]
     (item,) = items
     assert item.text == "Return rate is 5.94 %, above the 11 months before (0.98 % to 2.00 %)."
     assert item.effect == 4775  # 3.94 % of 1,212.00
 
 
 def test_what_is_missing_is_named_last() -> None:
-    items = said(source_of(usual(*even("2025-12", 150, 1)), held=True))
+    items = sentences(source_of(usual(*even("2025-12", 150, 1)), held=True))
     assert items[-1] == Insight("data", "Not in the figures: 1 held drop.", None, ())
     assert len(items) > 1
 
 
 def test_the_largest_effects_come_first_and_at_most_seven() -> None:
     days = [(date(2025, 12, day), 1000 * day, 0) for day in range(1, 12)]
-    items = said(source_of(usual(*even("2025-12", 150, 1)), days, held=True))
+    items = sentences(source_of(usual(*even("2025-12", 150, 1)), days, held=True))
     effects = [item.effect or 0 for item in items[:-1]]
     assert len(items) == MOST
     assert effects == sorted(effects, reverse=True)
