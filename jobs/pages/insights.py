@@ -108,10 +108,11 @@ class _Month:
                 yield Insight("unusual day", text, abs(value - expected), (self.about.figure,))
 
     def large(self) -> Iterator[Insight]:
-        """Yield values with more than a tenth of the figure."""
+        """Yield values with more than a tenth of the figure, and more than twice an equal share."""
         for dimension in self.about.large:
-            for row in self.asked.rows(self.figure, dimension):
-                if row.share is not None and row.share > _LARGE:
+            rows = self.asked.rows(self.figure, dimension)
+            for row in rows:
+                if row.share is not None and row.share > max(_LARGE, 20_000 // len(rows)):
                     yield self._large(dimension, row)
 
     def _large(self, dimension: str, row: Row) -> Insight:

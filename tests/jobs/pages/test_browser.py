@@ -85,6 +85,8 @@ def test_nobody_is_kept_out_and_nothing_is_of_another_host(
             "/retail",
             "/retail?region=North&channel=card",
             "/retail/rows",
+            "/retail/drops",
+            "/monthly",
             "/retail/changes",
             "/figures",
             "/nothing",

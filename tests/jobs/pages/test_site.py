@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.dashboards import BOARD, LAST, cells_by_hand, company
+from support.dashboards import BOARD, HEADER, LAST, cells_by_hand, company
 from support.kit import CUSTOMERS, Place, line, sales
 from support.served import Served
 
@@ -281,3 +281,24 @@ def test_nobody_is_on_any_page(served: Served) -> None:
         text = served.text(address)
         assert [name for name in names if name in text] == []
     assert not any(name in served.text("/figures") for name in names)
+
+
+def test_drops_are_listed_with_what_counts_and_the_rules_that_rows_break(tmp_path: Any) -> None:
+    place = company(tmp_path)
+    good = line("Good", 2, 121, day="2024-03-05", price="7.00")
+    bad = line("Bad", 2, 121, day="2024-03-05", quantity=0, total="0.00")
+    place.put("sales/second.csv", sales(f"{good},cash", f"{bad},cash", header=HEADER))
+    place.judge = True
+    assert place.build().error is None
+    served = Served(place)
+    served.live.look()
+    page = served.text("/retail/drops?name=SECOND")
+    assert "sales/second.csv" in page
+    assert "sales/first.csv" not in page
+    assert "1 to 1 of 1" in page
+    assert "quantity" in page  # the rule that a row breaks
+    (row,) = re.findall(r"<tr><th scope=\"row\">sales/second.csv</th>(.*?)</tr>", page, re.DOTALL)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+    assert cells[:6] == ["held", "2", "1", "1", "0", ""]  # none of its rows counts
+    assert "No drop has this name and state." in served.text("/retail/drops?name=nothing")
+    assert "sales/first.csv" in served.text("/retail/drops?state=live&start=0")
