@@ -16,6 +16,8 @@ from typing import Literal, Protocol
 
 from aiohttp import web
 
+from marts.errors import UsageError
+
 _AT_ONCE = 16
 """Requests that are answered at the same time; others wait."""
 _THREADS = 4
@@ -102,10 +104,13 @@ class Server:
         )
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; return the port."""
+        """Listen; return the port. Raise UsageError for an address that cannot be used."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            hint = "set another one with --port or --bind, or end what listens there"
+            raise UsageError(f"cannot listen: {error.strerror or error}", f"{host}:{port}", hint) from error
         return int(self._runner.addresses[0][1])
 
     async def end(self) -> None:

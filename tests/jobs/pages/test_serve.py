@@ -25,7 +25,7 @@ from jobs.config.load import load
 from jobs.config.secret import Vault
 from jobs.config.settings import MySQL
 from jobs.operations import vault
-from marts.errors import ServiceError
+from marts.errors import ServiceError, UsageError
 from marts.packs import shipped
 
 pytestmark = pytest.mark.usefixtures("all_marts")
@@ -93,6 +93,19 @@ def test_serve_prints_its_address_answers_and_ends_with_a_signal(tmp_path: Path)
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_an_address_that_is_in_use_is_named(tmp_path: Path) -> None:
+    place = company(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [MARTS, "serve", "--target", place.address, "--port", str(port)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == UsageError.exit_code
+    assert f"127.0.0.1:{port}: cannot listen: " in ended.stderr
+    assert "--port" in ended.stderr
 
 
 def test_a_signal_ends_it_with_a_reader_who_stays_connected(tmp_path: Path) -> None:
