@@ -121,6 +121,22 @@ class Section(_Part):
     panels: tuple[Panel, ...] = Field(min_length=1)
 
 
+class Unusual(_Part):
+    """A mart that lists unusual days of a figure; pages do without it if it is not published."""
+
+    mart: str
+    figure: str
+    day: str
+    value: str
+    expected: str
+    where: dict[str, str] = Field(default_factory=dict)
+    """Values of columns of the rows that are about the figure."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.day, self.value, self.expected, *self.where)
+
+
 class Dashboard(_Part):
     """The page of a pack."""
 
@@ -135,6 +151,7 @@ class Dashboard(_Part):
     figures: dict[Name, Figure] = Field(min_length=1)
     cards: tuple[str, ...] = Field(min_length=1)
     panels: tuple[Panel, ...] = ()
+    unusual: Unusual | None = None
     sections: tuple[Section, ...] = ()
     """What follows below headings."""
 
@@ -155,6 +172,7 @@ class Dashboard(_Part):
     def _figures_exist(self) -> Self:
         used = [("count", self.count), *(("cards", card) for _, card in self.every_card)]
         used += [(f"{where}.figure", panel.figure) for where, panel in self._named_panels()]
+        used += [("unusual.figure", self.unusual.figure)] if self.unusual else []
         for where, name in used:
             if name not in self.figures:
                 raise ValueError(f"{where}: {name!r} is no figure{nearest(name, self.figures)}")
@@ -253,6 +271,11 @@ def _require_columns(dashboard: Dashboard, marts: Mapping[str, Mart]) -> None:
     """Raise ValueError for a mart or a column that does not exist, or that has another type."""
     for where, table, column, types in _used(dashboard):
         _require_column(where, table, column, types, marts)
+    if unusual := dashboard.unusual:
+        for column, types in ((unusual.day, ("date",)), (unusual.value, ("money",)), (unusual.expected, ("money",))):
+            _require_column("unusual", unusual.mart, column, types, marts)
+        for column in unusual.where:
+            _require_column("unusual.where", unusual.mart, column, ("text",), marts)
     for name, dimension in dashboard.dimensions.items():
         if dimension.table and not dimension.during and marts[dimension.table].key != (dimension.on,):
             more = f"{dimension.table} may have several rows of a {dimension.on}"

@@ -63,16 +63,6 @@ class ReportPart(_Part):
     queries: tuple[Query, ...] = ()
 
 
-class Unusual(_Part):
-    """The mart that lists unusual days."""
-
-    mart: str
-    day: str
-    value: str
-    expected: str
-    where: dict[str, str] = Field(default_factory=dict)
-
-
 class Insights(_Part):
     """What the sentences of the summary are about."""
 
@@ -84,7 +74,6 @@ class Insights(_Part):
     """Dimensions of which no value should have a large share."""
     rates: tuple[str, ...] = ()
     """Ratios that are compared with their last 12 months."""
-    unusual: Unusual | None = None
 
 
 class MonthlyReport(_Part):
@@ -150,8 +139,6 @@ def _require_marts(report: MonthlyReport, marts: Mapping[str, Mart]) -> None:
     """Raise ValueError for a mart or a column that does not exist or is personal."""
     used = [(name, column) for query in report.queries for name, own in query.reads.items() for column in own.columns]
     used += [(name, own.month) for query in report.queries for name, own in query.reads.items() if own.month]
-    if unusual := report.insights.unusual:
-        used += [(unusual.mart, name) for name in (unusual.day, unusual.value, unusual.expected, *unusual.where)]
     for name, column in used:
         if name not in marts:
             raise ValueError(f"{name!r} is no mart{nearest(name, marts)}")

@@ -92,6 +92,8 @@ class PanelAnswer:
     lines: tuple[Line, ...] = ()
     compared: Line | None = None
     """The compared period, day by day beside the range."""
+    unusual: Mapping[date, int] = field(default_factory=dict)
+    """What is usual on days that are not."""
     rows: tuple[Row, ...] = ()
     left_out: int = 0
     """Rows that are not listed."""
@@ -309,7 +311,18 @@ class Asked:
         if self.compared:
             other = self._line("", figure, self._by_day, self.compared)
             beside = Line("", _fitted(other.values, days.days), _fitted(other.means, days.days))
-        return PanelAnswer(panel, title, figure, days=tuple(each_day(days)), lines=(line,), compared=beside)
+        about = self.board.unusual
+        is_of_all = about is not None and about.figure == panel.figure and not self.choice.chosen
+        unusual = [item for item in self.cube.unusual if is_of_all and days.first <= item.day <= days.last]
+        return PanelAnswer(
+            panel,
+            title,
+            figure,
+            days=tuple(each_day(days)),
+            lines=(line,),
+            compared=beside,
+            unusual={item.day: item.expected for item in unusual},
+        )
 
     def _lines(self, panel: Panel, figure: Figure, title: str, dimension: str) -> PanelAnswer:
         days, rows = self.choice.range, self.rows(figure, dimension)

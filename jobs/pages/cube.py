@@ -33,14 +33,28 @@ class Option:
     is_chosen: bool
 
 
+@dataclass(frozen=True)
+class UnusualDay:
+    """A day that a mart lists as unusual, in hundredths."""
+
+    day: date
+    value: int
+    expected: int
+
+
 class Cube:
     """Cells of one publication, which do not change."""
 
     def __init__(
-        self, dashboard: Dashboard, marts: Mapping[str, Mart], tables: Mapping[str, pa.Table], as_of: date
+        self,
+        dashboard: Dashboard,
+        marts: Mapping[str, Mart],
+        tables: Mapping[str, pa.Table],
+        as_of: date,
+        unusual: Sequence[UnusualDay] = (),
     ) -> None:
         """Load the tables of a dashboard, by the name of the mart."""
-        self.dashboard, self._marts = dashboard, marts
+        self.dashboard, self._marts, self.unusual = dashboard, marts, unusual
         self.columns = dashboard.sums
         types = {column.name: column.type for column in marts[dashboard.table].columns}
         self.units = {name: types[name] for name in self.columns}

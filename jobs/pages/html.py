@@ -238,6 +238,7 @@ class _Page:
             text = "Thin: each day. Thick: mean of the day and the six before it."
             if answer.compared and self.choice.compared:
                 text += f" Dashed: the mean of the {COMPARES[self.choice.compare]}, from {self.choice.compared.first}."
+            text += " Circles: unusual days." if answer.unusual else ""
             return text
         if answer.panel.kind == "lines" and answer.left_out:
             return f"Not drawn: {answer.left_out:,}."
@@ -259,7 +260,12 @@ class _Page:
             mean = _drawn(figure, line, True, is_mean, "Mean of 7 days")
             other, name = answer.compared, f"mean of the {COMPARES[self.choice.compare]}"
             beside = _drawn(figure, other, True, is_mean, name) if other else None
-            return self._drawn_charts(lambda width: charts.trend(answer.days, days, mean, beside, width, answer.title))
+            usual = None
+            if answer.unusual:
+                usual = DayLine("Usual", [scaled(figure, answer.unusual.get(day)) for day in answer.days])
+            return self._drawn_charts(
+                lambda width: charts.trend(answer.days, days, mean, beside, width, answer.title, usual)
+            )
         if kind == "lines" and answer.lines and not answer.is_by_month:
             drawn = [_drawn(figure, line, True, is_mean, line.name) for line in answer.lines]
             return self._drawn_charts(lambda width: charts.lines(answer.days, drawn, width, answer.title))
@@ -300,7 +306,9 @@ class _Page:
                 cells += [written(figure, answer.compared.values[number])] if answer.compared else []
             else:
                 cells = [written(figure, line.means[number], is_mean) for line in answer.lines]
-            rows.append([str(day), *cells])
+            usual = answer.unusual.get(day)
+            note = "" if usual is None else f" (unusual: {written(figure, usual)} is usual)"
+            rows.append([f"{day}{note}", *cells])
         return rows
 
 

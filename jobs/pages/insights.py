@@ -41,7 +41,7 @@ class Insight:
 def insights(cube: Cube, board: Dashboard, about: Insights, days: Range, source: MonthSource) -> list[Insight]:
     """Return what stands out, at most `MOST` sentences."""
     month = _Month(cube, board, about, days)
-    sentences = [*month.made_the_change(), *month.records(), *month.unusual(source), *month.large(), *month.rates()]
+    sentences = [*month.made_the_change(), *month.records(), *month.unusual(), *month.large(), *month.rates()]
     sentences.sort(key=lambda item: (-(item.effect or 0), item.rule, item.text))
     warnings = [*_warnings(source)]
     return [*sentences[: MOST - len(warnings)], *warnings]
@@ -100,12 +100,13 @@ class _Month:
             text = f"{self.figure.label} is the {word} of {len(months) + 1} months: {self._written(now)}."
             yield Insight("record", text, beyond, (self.about.figure,))
 
-    def unusual(self, source: MonthSource) -> Iterator[Insight]:
+    def unusual(self) -> Iterator[Insight]:
         """Yield unusual days of the month."""
-        for day, value, expected in source.unusual:
-            if self.days.first <= day <= self.days.last:
-                text = f"{day} was unusual: {self._written(value)}, where {self._written(expected)} is usual."
-                yield Insight("unusual day", text, abs(value - expected), (self.about.figure,))
+        for item in self.cube.unusual:
+            if self.days.first <= item.day <= self.days.last:
+                usual = f"where {self._written(item.expected)} is usual"
+                text = f"{item.day} was unusual: {self._written(item.value)}, {usual}."
+                yield Insight("unusual day", text, abs(item.value - item.expected), (self.about.figure,))
 
     def large(self) -> Iterator[Insight]:
         """Yield values with more than a tenth of the figure, and more than twice an equal share."""

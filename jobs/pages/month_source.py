@@ -16,7 +16,7 @@ from marts.compute.engine import mart_schema, running
 from marts.compute.versions import month_after
 from marts.dashboard import Dashboard
 from marts.errors import UsageError
-from marts.monthly import MonthlyReport, Query, Reads, Unusual
+from marts.monthly import MonthlyReport, Query, Reads
 from marts.pack import Mart, Pack
 
 Row = tuple[Any, ...]
@@ -30,8 +30,6 @@ class MonthSource:
     outside: Outside
     tables: Mapping[date, Mapping[str, Sequence[Row] | None]]
     """Rows by month and title of the query; None if a mart of an optional query is not published."""
-    unusual: Sequence[tuple[date, int, int]] = ()
-    """Unusual days: day, value and what was expected, in hundredths."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,7 @@ def read_months(warehouse: Warehouse, declared: Declared, months_of: Callable[[B
             }
             for month in months
         }
-        about = declared.report.insights.unusual
-        unusual = _unusual(warehouse, declared.pack.marts[about.mart], about) if about and about.mart in live else []
-        return MonthSource(publication, read_outside(warehouse), tables, unusual)
+        return MonthSource(publication, read_outside(warehouse), tables)
 
     return warehouse.snapshot(read)
 
@@ -124,13 +120,3 @@ def _empty(mart: Mart, reads: Reads) -> pa.Table:
     types, schema = {column.name: column.type for column in mart.columns}, mart_schema(mart)
     columns = [_whole(pa.chunked_array([], schema.field(name).type), types[name]) for name in reads.columns]
     return pa.table(columns, names=list(reads.columns))
-
-
-def _unusual(warehouse: Warehouse, mart: Mart, about: Unusual) -> list[tuple[date, int, int]]:
-    """Read unusual days, in order."""
-    schema = mart_schema(mart)
-    names = [about.day, about.value, about.expected, *about.where]
-    fields = pa.schema([schema.field(name) for name in names])
-    rows = warehouse.read(f"SELECT {', '.join(names)} FROM {mart.table}", fields).to_pylist()
-    wanted = [row for row in rows if all(str(row[name]) == value for name, value in about.where.items())]
-    return sorted((row[about.day], int(row[about.value] * 100), int(row[about.expected] * 100)) for row in wanted)

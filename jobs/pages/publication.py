@@ -6,14 +6,14 @@ from datetime import date, datetime
 
 import pyarrow as pa
 
-from jobs.pages.cube import Cube
+from jobs.pages.cube import Cube, UnusualDay
 from jobs.ports.records import ROWS, DropRecord, QualityRecord
 from jobs.ports.warehouse import Warehouse
 from jobs.report.run_records import report_named, require_readable
 from jobs.report.run_report import LEFT_OUT, RunReport
 from jobs.report.templates import counted
 from marts.compute.engine import mart_schema
-from marts.dashboard import Dashboard
+from marts.dashboard import Dashboard, Unusual
 from marts.errors import UsageError
 from marts.pack import Mart, Pack
 
@@ -101,8 +101,19 @@ def read_inside(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publi
     tables = {name: _rows(warehouse, pack.marts[name], dashboard.columns_of(name)) for name in names}
     published = datetime.fromisoformat(newest.published_at)
     report = report_named(warehouse, newest.run_id)
-    name = live_name(warehouse, names)
-    return Publication(name, newest.run_id, as_of, published, report, Cube(dashboard, pack.marts, tables, as_of))
+    about = dashboard.unusual
+    is_known = about is not None and about.mart in live
+    unusual = read_unusual(warehouse, pack.marts[about.mart], about) if about and is_known else ()
+    cube = Cube(dashboard, pack.marts, tables, as_of, unusual)
+    return Publication(live_name(warehouse, names), newest.run_id, as_of, published, report, cube)
+
+
+def read_unusual(warehouse: Warehouse, mart: Mart, about: Unusual) -> tuple[UnusualDay, ...]:
+    """Read unusual days, in order."""
+    rows = _rows(warehouse, mart, about.columns).to_pylist()
+    wanted = [row for row in rows if all(row[name] == value for name, value in about.where.items())]
+    days = [UnusualDay(row[about.day], int(row[about.value] * 100), int(row[about.expected] * 100)) for row in wanted]
+    return tuple(sorted(days, key=lambda item: item.day))
 
 
 def _rows(warehouse: Warehouse, mart: Mart, columns: Sequence[str]) -> pa.Table:

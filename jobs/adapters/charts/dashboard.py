@@ -44,10 +44,20 @@ _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
 
 
 def trend(
-    days: Sequence[date], values: DayLine, mean: DayLine, compared: DayLine | None, width: int, title: str
+    days: Sequence[date],
+    values: DayLine,
+    mean: DayLine,
+    compared: DayLine | None,
+    width: int,
+    title: str,
+    usual: DayLine | None = None,
 ) -> Drawing:
-    """Draw the value of each day as a thin line, the mean of 7 days as a thick one, that of other days dashed."""
+    """Draw the value of each day as a thin line, the mean of 7 days as a thick one, that of other days dashed.
+
+    ``usual`` has what is usual on unusual days, which get a circle.
+    """
     columns = {"value": values, "mean": mean} | ({"before": compared} if compared else {})
+    columns |= {"usual": usual} if usual else {}
     every = [v for line in columns.values() for v in line.values if v is not None]
     names = tuple((column, line.name) for column, line in columns.items())
     drawn = _trend(names, Axes.of(days, every), width)
@@ -71,6 +81,9 @@ def _trend(names: Sequence[tuple[str, str]], axes: Axes, width: int) -> Shape:
     }
     known = dict(names)
     layers = [mark.encode(x=x, y=axes.values(column)) for column, mark in marks.items() if column in known]
+    if "usual" in known:
+        circles = data.transform_filter("isValid(datum.usual)").mark_point(size=90, strokeWidth=2, stroke=INK)
+        layers.append(circles.encode(x=x, y=axes.values("value")))
     layers.append(_hover(data, x, known, inner))
     chart = alt.layer(*layers).properties(width=inner, height=HEIGHT)
     return shape(chart.add_params(*parameters(*PARAMETERS)), width, HEIGHT + TOP + _BELOW)
@@ -133,10 +146,11 @@ def _hover(data: Any, x: Any, names: Mapping[str, str], width: int) -> Any:
     import altair as alt
 
     columns = [alt.Tooltip("name:N", title="Day")]
-    columns += [alt.Tooltip(f"{field}:Q", title=short(name, 40), format=",.2~f") for field, name in names.items()]
+    columns += [alt.Tooltip(f"{field}_text:N", title=short(name, 40)) for field, name in names.items()]
+    texts = {f"{field}_text": f"isValid(datum.{field}) ? format(datum.{field}, ',.2~f') : '–'" for field in names}
     zoom = alt.selection_interval(bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]", name="zoom")
     wide = alt.ExprRef(expr=f"max(1, {width} * 86400000 / (last - first + 86400000))")
-    layer = data.mark_rule(opacity=0, strokeWidth=wide)
+    layer = data.transform_calculate(**texts).mark_rule(opacity=0, strokeWidth=wide)
     return layer.encode(x=x, tooltip=columns).add_params(zoom)
 
 

@@ -32,3 +32,11 @@ def test_a_trend_has_the_days_their_mean_and_what_they_are_compared_with(is_comp
     assert points(charts.trend(DAYS, line, line, line if is_compared else None, WIDE, "Sales").svg()) == [30] * (
         3 if is_compared else 2
     )
+
+
+def test_unusual_days_have_a_circle_and_what_is_usual() -> None:
+    line = DayLine("Sales", [float(n) for n in range(30)])
+    usual = DayLine("Usual", [7.0 if n in (3, 20) else None for n in range(30)])
+    svg = charts.trend(DAYS, line, line, None, WIDE, "Sales", usual).svg()
+    plain = charts.trend(DAYS, line, line, None, WIDE, "Sales").svg()
+    assert svg.count("A") - plain.count("A") == 4  # two arcs of each circle

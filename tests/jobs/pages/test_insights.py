@@ -10,8 +10,9 @@ import pytest
 from support.dashboards import BOARD
 
 from jobs.config.packs import required_report
-from jobs.pages.choice import Range
-from jobs.pages.cube import Cube
+from jobs.pages.answer import answer
+from jobs.pages.choice import Choice, Range
+from jobs.pages.cube import Cube, UnusualDay
 from jobs.pages.insights import MOST, Insight, insights
 from jobs.pages.month_source import MonthSource
 from jobs.pages.publication import Outside, Publication
@@ -50,10 +51,10 @@ def source_of(sales: Sequence[Sale], unusual: Sequence[tuple[date, int, int]] = 
     stores = [{"store_id": n, "name": f"Store {n}", "city": f"City {n}"} for n in {sale[1] for sale in sales}]
     tables = {"daily_sales": rows_of("daily_sales", cells), "stores": rows_of("stores", stores)}
     tables |= {name: rows_of(name, []) for name in BOARD.tables if name not in tables}
-    cube = Cube(BOARD, MARTS, tables, LAST)
+    cube = Cube(BOARD, MARTS, tables, LAST, [UnusualDay(*item) for item in unusual])
     publication = Publication("1", "run", LAST, datetime(2026, 1, 1, tzinfo=UTC), None, cube)
     drop = DropRecord("sales", "sales/a.csv", "d", "e", 1, "2025", "held", "41 rows are bad", 50, 0, 0, 0, "run")
-    return MonthSource(publication, Outside(0, (drop,) if held else ()), {}, unusual)
+    return MonthSource(publication, Outside(0, (drop,) if held else ()), {})
 
 
 def sentences(source: MonthSource) -> list[Insight]:
@@ -142,3 +143,13 @@ def test_the_largest_effects_come_first_and_at_most_seven() -> None:
     assert len(items) == MOST
     assert effects == sorted(effects, reverse=True)
     assert items[-1].rule == "data"
+
+
+def test_the_trend_of_all_marks_unusual_days_and_that_of_some_does_not() -> None:
+    days = [(date(2025, 12, 24), 500_00, 200_00), (date(2025, 6, 24), 900_00, 200_00)]
+    cube = source_of(usual(*even("2025-12", 101, 1)), days).publication.cube
+    of_december = Choice(Range(date(2025, 12, 1), LAST))
+    of_card = of_december.with_values("channel", ["card"])
+    for choice, marked in ((of_december, {date(2025, 12, 24): 200_00}), (of_card, {})):
+        (panel,) = [panel for panel in answer(cube, choice).panels if panel.panel.kind == "trend"]
+        assert panel.unusual == marked
