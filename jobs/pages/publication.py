@@ -102,8 +102,7 @@ def read_inside(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publi
     published = datetime.fromisoformat(newest.published_at)
     report = report_named(warehouse, newest.run_id)
     about = dashboard.unusual
-    is_known = about is not None and about.mart in live
-    unusual = read_unusual(warehouse, pack.marts[about.mart], about) if about and is_known else ()
+    unusual = read_unusual(warehouse, pack.marts[about.mart], about) if about and about.mart in live else ()
     cube = Cube(dashboard, pack.marts, tables, as_of, unusual)
     return Publication(live_name(warehouse, names), newest.run_id, as_of, published, report, cube)
 
