@@ -84,7 +84,7 @@ def write_months(
 def _drops_since(warehouse: Warehouse, earlier: Mapping[str, Any], content: Mapping[str, Any]) -> Sequence[DropChange]:
     """Return the drops that changed between the publications of two reports."""
     moments = (datetime.fromisoformat(report["published_at"]) for report in (earlier, content))
-    since, until = (moment.isoformat(timespec="microseconds") for moment in moments)
+    since, until = sorted(moment.isoformat(timespec="microseconds") for moment in moments)  # after a rollback, too
     return drop_changes(warehouse.changes(since, until), since)
 
 
