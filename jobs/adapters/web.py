@@ -131,6 +131,7 @@ class Server:
         answer.headers["Content-Security-Policy"] = self._doors.policy()
         answer.headers["X-Content-Type-Options"] = "nosniff"
         answer.headers["Referrer-Policy"] = "no-referrer"
+        answer.headers["Server"] = "Martwright"
         fields = {
             "user": seen.user,
             "path": request.path,
@@ -198,7 +199,8 @@ def _response(reply: Reply) -> web.Response:
     """Return an answer as it is sent."""
     answer = web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
     answer.content_type = reply.kind
-    answer.charset = "utf-8"
+    if reply.kind.startswith("text/"):
+        answer.charset = "utf-8"
     if len(reply.body) > _COMPRESSED:
         answer.enable_compression()
     return answer

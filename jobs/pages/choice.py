@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 from marts.compute.versions import month_after
 from marts.dashboard import Dashboard
 
-Compare = Literal["before", "year", "none"]
+Compare = Literal["before", "month", "year", "none"]
+"""month: the same days of the month before; reports only."""
 COMPARES: Mapping[str, str] = {"before": "period before", "year": "year before", "none": "nothing"}
 FROM, TO, COMPARE, PINNED = "from", "to", "compare", "as_of_run"
 LONGEST = 3660
@@ -55,6 +56,8 @@ class Range:
             return Range(_a_year_before(self.first), _a_year_before(self.last))
         if compare == "none":
             return None
+        if compare == "month":
+            return Range(*(_a_month_before(day) for day in (self.first, self.last)))
         after = self.last + timedelta(days=1)
         if self.first.day == 1 and after.day == 1:
             months = (after.year - self.first.year) * 12 + after.month - self.first.month
@@ -145,6 +148,12 @@ def _day(text: str) -> date | None:
         return date.fromisoformat(text) if len(text) == 10 else None
     except ValueError:
         return None
+
+
+def _a_month_before(day: date) -> date:
+    """Return the same day of the month before, or its last one; of the last day of a month the last one."""
+    end, is_last = day.replace(day=1) - timedelta(days=1), (day + timedelta(days=1)).day == 1
+    return end if is_last else end.replace(day=min(day.day, end.day))
 
 
 def _a_year_before(day: date) -> date:

@@ -16,7 +16,7 @@ def chosen_drops(outside: Outside, chosen: Chosen) -> list[DropRecord]:
     """Return the drops whose name contains a text, and that have a state; the last by name first."""
     name, state = chosen.get("name", "").lower(), chosen.get("state", "")
     own = [d for d in outside.all_drops if name in d.object_key.lower() and state in ("", d.state)]
-    return sorted(own, key=lambda drop: (drop.object_key, drop.delivery_id), reverse=True)
+    return sorted(own, key=lambda drop: (drop.object_key, drop.state == "live", drop.modified), reverse=True)
 
 
 def drops_page(
@@ -30,6 +30,7 @@ def drops_page(
 ) -> str:
     """Render some of the chosen drops, from ``start`` on."""
     drops = chosen_drops(outside, chosen)
+    start = min(start, max(len(drops) - 1, 0) // ROWS * ROWS)
     rows = [(drop, outside.broken.get(drop.delivery_id, ())) for drop in drops[start : start + ROWS]]
 
     def address(first: int) -> str:

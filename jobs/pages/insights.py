@@ -53,7 +53,7 @@ class _Month:
     def __init__(self, cube: Cube, board: Dashboard, about: Insights, days: Range) -> None:
         self.cube, self.board, self.about, self.days = cube, board, about, days
         self.figure = board.figures[about.figure]
-        self.asked = Asked(cube, Choice(days))
+        self.asked = Asked(cube, Choice(days, compare="month"))
         self.value = self.asked.card(about.figure).value
 
     def _written(self, value: int, figure: Figure | None = None) -> str:
@@ -70,7 +70,7 @@ class _Month:
         now, before = self.value.now, self.value.before
         if now is None or before is None or abs(self.value.tenths or 0) < _LEAST_CHANGE:
             return
-        change = now - before
+        change, known = now - before, set[int]()
         for dimension in self.about.by:
             rows = self.asked.rows(self.figure, dimension)
             parts = [((row.figure.now or 0) - (row.figure.before or 0), row) for row in rows]
@@ -80,7 +80,8 @@ class _Month:
             size, name, part = max(own, key=lambda item: (item[0], item[1]))
             usual = next(row.figure.before or 0 for _, row in parts if row.name == name)
             is_large = size * 10_000 > _SHARE_OF_CHANGE * abs(change)
-            if is_large and size * before * 2 > usual * abs(change) * 3:
+            if is_large and size * before * 2 > usual * abs(change) * 3 and size not in known:
+                known.add(size)  # a city with one store says what the store says
                 label = self.board.dimensions[dimension].label
                 text = (
                     f"{label} {name}: {self._signed(part)}, where {self.figure.label.lower()} changed by "
@@ -152,4 +153,4 @@ class _Month:
 
 def _warnings(source: MonthSource) -> Iterator[Insight]:
     if source.outside.text:
-        yield Insight("data", f"Not in the figures: {source.outside.text}.", None, ())
+        yield Insight("data", f"Not in the figures, over all months: {source.outside.text}.", None, ())

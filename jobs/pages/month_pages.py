@@ -46,14 +46,16 @@ class MonthPages:
         """Render what a report says: its figures, what stands out and what changed."""
         report = read(self._open(), item)
         here = f"{HERE}/{item.month}"
-        earlier = [(number, f"{here}/{number}") for number in range(item.revision - 1, 0, -1)]
+        newest = next(own.revision for own in written(self._open()) if own.month == item.month)
+        others = [(number, f"{here}/{number}") for number in range(newest, 0, -1) if number != item.revision]
         return rendered(
             "month.html.j2",
             here,
             self._pages,
             report=report,
             file=f"{here}/{item.revision}",
-            earlier=earlier,
+            others=others,
+            newest=newest,
             figures=[_figure(figure) for figure in report["figures"]],
         )
 

@@ -25,12 +25,13 @@ from jobs.pages.revisions import (
 from jobs.ports.notices import Notice, NoticeDelivery
 from jobs.ports.store import Store
 from jobs.ports.warehouse import Warehouse
-from jobs.report.differences import DropChange, drop_changes
+from jobs.report.differences import drop_changes
 
 CHECKED = 12
 """Months that were reported and are looked at again."""
 _SO_FAR = "so-far"
-_LISTED = 10
+_LISTED, _DROPS = 10, 5
+"""Changes and drops that are named."""
 Draw = Callable[[bytes], bytes]
 """Returns the PDF of a report, from its JSON."""
 
@@ -76,16 +77,21 @@ def write_months(
         if before and earlier and not has_changed(content, earlier):
             results.append(MonthReport(before.folder, earlier, False, _digest(store.get(f"{before.folder}/{PDF}"))))
             continue
-        own = numbered(content, earlier, _drops_since(warehouse, earlier, content)) if earlier else numbered(content)
+        own = numbered(content, earlier, _since(warehouse, earlier, content)) if earlier else numbered(content)
         results.append(_put(store, Written(own["month"], own["revision"]).folder, own, draw))
     return results
 
 
-def _drops_since(warehouse: Warehouse, earlier: Mapping[str, Any], content: Mapping[str, Any]) -> Sequence[DropChange]:
-    """Return the drops that changed between the publications of two reports."""
-    moments = (datetime.fromisoformat(report["published_at"]) for report in (earlier, content))
-    since, until = sorted(moment.isoformat(timespec="microseconds") for moment in moments)  # after a rollback, too
-    return drop_changes(warehouse.changes(since, until), since)
+def _since(warehouse: Warehouse, earlier: Mapping[str, Any], content: Mapping[str, Any]) -> str:
+    """Return what happened between the publications of two reports: drops that changed, a rollback."""
+    was, now = (datetime.fromisoformat(report["published_at"]) for report in (earlier, content))
+    since, until = (moment.isoformat(timespec="microseconds") for moment in sorted((was, now)))
+    drops = drop_changes(warehouse.changes(since, until), since)
+    named = [f"{drop.key} ({drop.change})" for drop in drops[:_DROPS]]
+    named += [f"{len(drops) - _DROPS:,} more"] if len(drops) > _DROPS else []
+    if now < was:
+        return f"A rollback to run {content['run_id']}: without the drops {', '.join(named) or 'of none'}."
+    return f"Drops since then: {', '.join(named)}." if named else ""
 
 
 def _put(store: Store, folder: str, content: Mapping[str, Any], draw: Draw) -> MonthReport:
@@ -129,8 +135,10 @@ def lines_of(report: MonthReport) -> list[str]:
         lines += [f"So far: up to {content['as_of']}.", ""]
     if content["changes"]:
         lines.append(f"What changed since revision {content['supersedes']}:")
-        lines += [f"  {item['label']}: {item['was'] or 'none'} -> {item['is'] or 'none'}" for item in _some(content)]
-        lines += [f"  by {content['changed_by']}"] if content["changed_by"] else []
+        changes = content["changes"]
+        lines += [f"  {_changed(item)}" for item in changes[:_LISTED]]
+        lines += [f"  {len(changes) - _LISTED:,} more, on the first page"] if len(changes) > _LISTED else []
+        lines += [f"  {content['changed_by']}"] if content["changed_by"] else []
         lines.append("")
     for figure in content["figures"]:
         value = readable(figure["value"], figure["unit"]) or f"none: {figure['why_not']}"
@@ -140,8 +148,5 @@ def lines_of(report: MonthReport) -> list[str]:
     return lines
 
 
-def _some(content: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
-    """Return the changes that a text lists."""
-    changes: Sequence[Mapping[str, str]] = content["changes"]
-    more = len(changes) - _LISTED
-    return changes if more <= 0 else [*changes[:_LISTED], {"label": f"{more} more", "was": "", "is": ""}]
+def _changed(item: Mapping[str, str]) -> str:
+    return f"{item['label']}: {item['was'] or 'none'} -> {item['is'] or 'none'}"

@@ -44,6 +44,8 @@ def days_of(month: date, source: MonthSource, is_so_far: bool) -> Range:
     if month > bounds.last or last < bounds.first:
         hint = f"there are figures from {bounds.first} to {bounds.last}"
         raise UsageError(f"there is nothing to report of {month:%Y-%m}", "--month", hint)
+    if last <= bounds.last and is_so_far:
+        raise UsageError(f"{month:%Y-%m} is over", "--so-far", "leave it out: the report of the whole month is written")
     if last > bounds.last and not is_so_far:
         hint = f"wait for a build as of {last}, or report what there is with --so-far"
         raise UsageError(f"{month:%Y-%m} is not over: the marts are as of {bounds.last}", "--month", hint)
@@ -53,21 +55,22 @@ def days_of(month: date, source: MonthSource, is_so_far: bool) -> Range:
 def compose(source: MonthSource, declared: Declared, month: date, is_so_far: bool = False) -> dict[str, Any]:
     """Return the report of a month, without its number: `revisions` gives it one."""
     days = days_of(month, source, is_so_far)
-    return _Month(source, declared, days).report(month, days.last < month_after(month) - timedelta(days=1))
+    return _Month(source, declared, days, is_so_far).report(month)
 
 
 class _Month:
     """The figures of one month; each choice is asked for once."""
 
-    def __init__(self, source: MonthSource, declared: Declared, days: Range) -> None:
+    def __init__(self, source: MonthSource, declared: Declared, days: Range, is_so_far: bool) -> None:
         self.source, self.declared, self.days = source, declared, days
+        self.is_so_far = is_so_far
         self.cube, self.board = source.publication.cube, declared.dashboard
-        self.own = Asked(self.cube, Choice(days))
+        self.own = Asked(self.cube, Choice(days, compare="month"))
         self.year = Asked(self.cube, Choice(days, compare="year"))
         first = max(date(days.last.year, 1, 1), self.cube.bounds.first)
         self.to_date = Asked(self.cube, Choice(Range(first, days.last), compare="none"))
 
-    def report(self, month: date, is_so_far: bool) -> dict[str, Any]:
+    def report(self, month: date) -> dict[str, Any]:
         publication, run = self.source.publication, self.source.publication.report
         report, month_tables = self.declared.report, self.source.tables[month]
         names = dict.fromkeys([*report.figures, *(name for part in report.parts for name in part.figures)])
@@ -78,7 +81,7 @@ class _Month:
             "pack": self.declared.pack.name,
             "title": report.title,
             "month": f"{month:%Y-%m}",
-            "is_so_far": is_so_far,
+            "is_so_far": self.is_so_far,
             "publication": publication.name,
             "run_id": publication.run_id,
             "as_of": publication.as_of.isoformat(),
@@ -90,7 +93,7 @@ class _Month:
             "insights": [_insight(item) for item in stand_out],
             "parts": parts,
             "annex": self._annex(month_tables),
-            "missing": self.source.outside.text,
+            "missing": f"{self.source.outside.text}, over all months" if self.source.outside.text else "",
             "warnings": list(run.warnings) if run else ["the ledger has no report of this run"],
         }
 
@@ -107,13 +110,19 @@ class _Month:
             "year_to_date": _plain(figure, to_date.value.now),
             "change": change_text(value),
             "year_change": change_text(replace(year.value, now=value.now)),
-            "direction": direction(figure, value),
+            "direction": direction(figure, value) if change_text(value) else "",
             "definition": figure.help,
             "why_not": _why_not(own),
         }
 
     def _summary(self) -> dict[str, Any]:
-        part = ReportPart(title="Summary", figures=self.declared.report.figures)
+        days = self.days
+        text = (
+            f"{days.first} to {days.last}: the month is not over. Figures are compared with the same days of the month "
+            "and the year before; tables of whole months, with whole months."
+        )
+        texts = (text,) if self.is_so_far else ()
+        part = ReportPart(title="Summary", figures=self.declared.report.figures, texts=texts)
         return {**self._part(part, {}), "shows_insights": True}
 
     def _part(self, part: ReportPart, rows: Mapping[str, Sequence[Row] | None]) -> dict[str, Any]:
@@ -190,9 +199,14 @@ class _Month:
             "columns": columns,
             "rows": rows,
             "left_out": answer.left_out,
-            "note": _listed(answer.panel, answer.left_out),
+            "note": " ".join(filter(None, (_listed(answer.panel, answer.left_out), self._note(answer)))),
             "is_as_of": self._is_as_of(answer),
         }
+
+    def _note(self, answer: PanelAnswer) -> str:
+        """Return what a reader must know of the dimension of a panel."""
+        note = self.board.dimensions[answer.dimension].note if answer.dimension else ""
+        return f"{note[:1].upper()}{note[1:]}." if note else ""
 
     def _is_as_of(self, answer: PanelAnswer) -> bool:
         """Return whether a panel is by something of as_of, not of the month: a dimension with a note."""

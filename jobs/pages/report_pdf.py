@@ -96,7 +96,7 @@ class _View:
             "pack_of_foot": self.text(short(content["title"], _FOOT)),
             "month": month,
             "is_so_far": content["is_so_far"],
-            "revision": f"Revision {content['revision']}",
+            "revision": "So far" if content["is_so_far"] else f"Revision {content['revision']}",
             "version": self.text(content["version"]),
             "day": [day.year, day.month, day.day],
             "facts": self.facts(),
@@ -131,7 +131,7 @@ class _View:
         facts = {
             "As of": content["as_of"],
             "Published": when(datetime.fromisoformat(content["published_at"])),
-            "Revision": f"{content['revision']}{before}",
+            "Revision": "" if content["is_so_far"] else f"{content['revision']}{before}",
             "Currency": content["currency"],
             "Publication": content["publication"],
             "Run": content["run_id"],

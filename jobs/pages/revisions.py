@@ -2,20 +2,18 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from jobs.ports.store import Store
-from jobs.report.differences import DropChange
 
 FOLDER = "monthly"
 """Folder of the reports of months, beside those of runs."""
 JSON, PDF = "report.json", "report.pdf"
 _MOST = 50
 """Changes that are listed; of more, the number."""
-_DROPS = 5
 _VALUES = {
     "value": "",
     "before": " of the month before",
@@ -23,6 +21,8 @@ _VALUES = {
     "year_to_date": " of the year",
 }
 Report = Mapping[str, Any]
+_DERIVED = ("text", "change", "percent")
+"""Units of columns that follow from others, or name the row."""
 NO_CHANGES: Report = {"supersedes": None, "changes": [], "changed_by": ""}
 
 
@@ -59,10 +59,10 @@ def as_bytes(report: Report) -> bytes:
     return (json.dumps(report, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def numbered(report: Report, earlier: Report | None = None, drops: Sequence[DropChange] = ()) -> dict[str, Any]:
+def numbered(report: Report, earlier: Report | None = None, since: str = "") -> dict[str, Any]:
     """Return a report with its number, and what changed since the revision before, if there is one.
 
-    ``drops`` are those that changed since then.
+    ``since`` is what happened since then.
     """
     if earlier is None:
         return {**report, "revision": 1, **NO_CHANGES}
@@ -74,7 +74,7 @@ def numbered(report: Report, earlier: Report | None = None, drops: Sequence[Drop
         "revision": earlier["revision"] + 1,
         "supersedes": earlier["revision"],
         "changes": changes,
-        "changed_by": _named(drops),
+        "changed_by": since,
     }
 
 
@@ -115,16 +115,20 @@ def _cells(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for row in table["rows"]:
         texts = [str(cell) for cell, column in zip(row, columns, strict=True) if column["unit"] == "text"]
         for cell, column in zip(row, columns, strict=True):
-            if column["unit"] != "text":
+            if column["unit"] not in _DERIVED:
                 name = f"{table['title']}, {', '.join(texts)}: {column['label']}"
                 yield name, readable(cell, column["unit"])
 
 
 def _changes(earlier: Report, report: Report) -> Iterator[dict[str, str]]:
-    was, now = _content(earlier), _content(report)
+    """Yield values that differ; the same one of two tables once."""
+    was, now, known = _content(earlier), _content(report), set[tuple[str, ...]]()
     for name in dict.fromkeys([*now, *was]):
-        if was.get(name, "") != now.get(name, ""):
-            yield {"label": name, "was": was.get(name, ""), "is": now.get(name, "")}
+        values = (was.get(name, ""), now.get(name, ""))
+        own = (name.partition(", ")[2] or name, *values)
+        if values[0] != values[1] and own not in known:
+            known.add(own)
+            yield {"label": name, "was": values[0], "is": values[1]}
 
 
 def readable(value: str | None, unit: str) -> str:
@@ -134,9 +138,3 @@ def readable(value: str | None, unit: str) -> str:
     if unit not in ("money", "count", "percent", "decimal"):
         return value
     return f"{Decimal(value):,}{' %' if unit == 'percent' else ''}".replace("-", "\N{MINUS SIGN}")
-
-
-def _named(drops: Sequence[DropChange]) -> str:
-    """Name drops, and what happened to each."""
-    named = [f"{drop.key} ({drop.change})" for drop in drops[:_DROPS]]
-    return ", ".join([*named, *([f"{len(drops) - _DROPS:,} more"] if len(drops) > _DROPS else [])])

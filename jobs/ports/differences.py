@@ -40,7 +40,7 @@ class Comparison:
     changed: int = 0
     unchanged: int = 0
     sums: tuple[SumDifference, ...] = ()
-    """Of each column of money that both have."""
+    """Of the control column, if both have it."""
     ordered_by: str = ""
     """Column of money by whose change the rows are ordered, the largest first; by key if empty."""
     rows: tuple[RowDifference, ...] = ()

@@ -60,9 +60,10 @@ class SqlDifferences(SqlPatches):
             return Comparison(why_not=why_not)
         values = [column for column in mart.columns if column.name in both and column.name not in mart.key]
         money = [column.name for column in values if column.type == "money"]
-        totals, totals_now = self._totals(mart, was, money), self._totals(mart, now, money)
+        summed = [mart.control] if mart.control in money else []  # a sum of other columns may mean nothing: averages
+        totals, totals_now = self._totals(mart, was, summed), self._totals(mart, now, summed)
         is_patch = was.table == now.table and "side" in was.own
-        whole = self._totals(mart, self._all(mart, after), money) if is_patch and after else totals_now
+        whole = self._totals(mart, self._all(mart, after), summed) if is_patch and after else totals_now
         loaded = [(after, whole)] if is_patch else [(before, totals), (after, totals_now)]
         if any(generation and generation.row_count and not own.rows for generation, own in loaded):
             return Comparison(why_not=_MISSING)
@@ -78,7 +79,7 @@ class SqlDifferences(SqlPatches):
             unchanged=whole.rows - added - changed,
             sums=tuple(
                 SumDifference(name, sum_now - (part_now - part), sum_now)
-                for name, part, part_now, sum_now in zip(money, totals.sums, totals_now.sums, whole.sums, strict=True)
+                for name, part, part_now, sum_now in zip(summed, totals.sums, totals_now.sums, whole.sums, strict=True)
             ),
             ordered_by=order,
             rows=self._first(mart, was, now, values, (added + changed, removed), order, limit),

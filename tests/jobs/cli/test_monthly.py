@@ -97,11 +97,15 @@ def test_a_late_drop_makes_a_revision_of_each_month_that_it_changes(place: Place
     march = {item["label"] for item in reports["2024-03"]["changes"]}
     assert {"Net revenue of the month before", "Net revenue of the year"} <= march
     assert "Net revenue" not in march
-    assert reports["2024-02"]["changed_by"] == "sales/late.csv (new)"
+    for report in reports.values():
+        cells = [(own["label"].partition(", ")[2], own["was"], own["is"]) for own in report["changes"]]
+        values = [cell for cell in cells if cell[0]]
+        assert len(set(values)) == len(values)  # not once by each table
+    assert reports["2024-02"]["changed_by"] == "Drops since then: sales/late.csv (new)."
     assert {name: content for name, content in files(place).items() if name in first} == first
     output = marts("monthly", *place.flags, "--month", "2024-02").output
     assert "What changed since revision 1:" in output
-    assert "by sales/late.csv (new)" in output
+    assert "Drops since then: sales/late.csv (new)." in output
 
 
 def test_an_unchanged_month_gets_no_revision_by_another_build(place: Place) -> None:
@@ -118,6 +122,17 @@ def test_an_unchanged_month_gets_no_revision_by_another_build(place: Place) -> N
     assert {item["label"] for item in again["changes"]} == {item["label"] for item in changed["changes"]}
 
 
+def test_a_rollback_makes_a_revision_that_says_so(place: Place) -> None:
+    asked(place)
+    place.put("sales/late.csv", sales(LATE.replace("2024-02-20", "2024-03-20"), header=HEADER))
+    assert place.build().outcome == "published"
+    asked(place)
+    marts("rollback", "--target", place.address, "--why", "tried")
+    (report,) = asked(place)
+    assert report["revision"] == 3
+    assert report["changed_by"] == "A rollback to run run-1: without the drops sales/late.csv (new)."
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
@@ -125,6 +140,7 @@ def test_an_unchanged_month_gets_no_revision_by_another_build(place: Place) -> N
         (["--month", "2024-04"], 2, "there is nothing to report of 2024-04"),
         (["--month", "2024-03", "--so-far", "--mail"], 2, "a month that is not over is not mailed"),
         (["--so-far"], 2, "--so-far needs a month"),
+        (["--month", "2024-03", "--so-far"], 2, "2024-03 is over"),
         (["--mail"], 2, "nobody gets the monthly report"),
     ],
 )

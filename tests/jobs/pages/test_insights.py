@@ -88,7 +88,6 @@ def test_a_value_that_made_the_change_is_named() -> None:
     on = "where net revenue changed by +1,012.00 (+85.2 %) on the month before."
     assert [(item.text, item.effect) for item in changes] == [
         (f"Channel cash: +1,006.00, {on}", 1006_00),
-        (f"City City 1: +1,001.00, {on}", 1001_00),
         (f"Store Store 1: +1,001.00, {on}", 1001_00),
     ]
 
@@ -132,7 +131,7 @@ def test_a_rate_beyond_its_last_months_is_named() -> None:
 
 def test_what_is_missing_is_named_last() -> None:
     items = sentences(source_of(usual(*even("2025-12", 150, 1)), held=True))
-    assert items[-1] == Insight("data", "Not in the figures: 1 held drop.", None, ())
+    assert items[-1] == Insight("data", "Not in the figures, over all months: 1 held drop.", None, ())
     assert len(items) > 1
 
 

@@ -154,11 +154,14 @@ def test_figures_are_those_of_the_drops(shop: Company, month: date) -> None:
     own = figures(shop.report(month))
     of_year = [cell for cell in shop.cells if cell.day.year == month.year and cell.day < back(month, -1)]
     for name, column in (("net_revenue", "total_sales"), ("gross_sales", "gross_sales"), ("returned", "returned")):
-        assert own[name]["value"] == exact(total(of_month(shop.cells, month), column))
-        assert own[name]["year_to_date"] == exact(total(of_year, column))
+        sign = -1 if name == "returned" else 1
+        assert own[name]["value"] == exact(sign * total(of_month(shop.cells, month), column))
+        assert own[name]["year_to_date"] == exact(sign * total(of_year, column))
         for key, months in (("before", 1), ("year_before", 12)):
             first = back(month, months)
-            expected = exact(total(of_month(shop.cells, first), column)) if first >= FIRST.replace(day=1) else None
+            expected = (
+                exact(sign * total(of_month(shop.cells, first), column)) if first >= FIRST.replace(day=1) else None
+            )
             if first == FIRST.replace(day=1):
                 expected = None  # figures begin in the middle of this month
             assert own[name][key] == expected, (name, key)
@@ -241,7 +244,11 @@ def test_a_month_that_is_not_over_is_refused_unless_it_is_asked_for(tmp_path: An
     report = shop.report(MARCH, is_so_far=True)
     assert report["is_so_far"]
     assert len(report["parts"][1]["charts"][0]["days"]) == 20
-    assert not shop.report(FEBRUARY, is_so_far=True)["is_so_far"]
+    before = [cell for cell in of_month(shop.cells, FEBRUARY) if cell.day.day <= 20]
+    assert figures(report)["net_revenue"]["before"] == exact(total(before, "total_sales"))
+    assert "the month is not over" in report["parts"][0]["texts"][0]
+    with pytest.raises(UsageError, match="2024-02 is over"):
+        shop.report(FEBRUARY, is_so_far=True)
 
 
 @pytest.mark.parametrize(
