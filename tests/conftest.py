@@ -2,12 +2,12 @@
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.kit import Place
+from support.kit import Once, Place
 from support.retail import LEAVE_OUT
 
 from jobs.runtime import scrub
@@ -70,6 +70,31 @@ def small_builds(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Once]:
+    """Fill a place by a function, which runs once for all tests of a module: they get copies of what it made.
+
+    The settings of these tests must be the same, and none may write into a drop. A target on a server is filled anew
+    for each.
+    """
+    made: dict[Callable[[Place], Any], Place] = {}
+    drops: dict[Path, float] = {}
+
+    def fill(function: Callable[[Place], Any], place: Place) -> None:
+        if not place.address.startswith("duckdb:"):
+            function(place)
+            return
+        if function not in made:
+            new_place = Place(tmp_path_factory.mktemp("once"))
+            function(new_place)
+            made[function] = new_place
+            drops.update({path: path.stat().st_ctime for path in new_place.source.rglob("*")})
+        place.like(made[function])
+
+    yield fill
+    assert {path: path.stat().st_ctime for path in drops} == drops, "a test has changed what all tests have"
 
 
 @pytest.fixture

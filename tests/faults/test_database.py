@@ -11,7 +11,7 @@ from typing import Any
 
 import mysql.connector
 import pytest
-from support.kit import Place, line, sales
+from support.kit import Once, Place, line, sales
 from support.retail import CUSTOMERS_MART, RETAIL
 from support.servers import PASSWORD, MariaDB
 
@@ -43,17 +43,26 @@ def fed(place: Place, mariadb: MariaDB, through: Proxy, request: pytest.FixtureR
     place.settings = {"mysql": QUICK, "limits": {"finish_rows": 4}}
     place.put_golden()
     assert place.build().outcome == "published"
-    place.put("sales/new.csv", sales(line("N1", day="2024-02-03"), line("N2", customer=2)))
+    put_new(place)
     return place
 
 
 @pytest.fixture
-def wanted(fed: Place, tmp_path: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """What the marts must be, by a build into another target."""
-    other = Place(tmp_path, target=f"duckdb://{tmp_path / 'other.duckdb'}")
-    other.settings = {"state": str(tmp_path / "other")}
-    assert other.build().error is None
+def wanted(once: Once, tmp_path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """What the marts must be, by a build of all drops into another target."""
+    other = Place(tmp_path / "other")
+    once(everything, other)
     return other.marts()
+
+
+def everything(place: Place) -> None:
+    place.put_golden()
+    put_new(place)
+    assert place.build().error is None
+
+
+def put_new(place: Place) -> None:
+    place.put("sales/new.csv", sales(line("N1", day="2024-02-03"), line("N2", customer=2)))
 
 
 def publications(place: Place) -> int:

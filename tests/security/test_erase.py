@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from support.kit import CUSTOMERS, SALES, Place, line, marts, sales
+from support.kit import CUSTOMERS, SALES, Once, Place, line, marts, sales
 from support.servers import MariaDB
 
 from jobs.ports.audit import AuditEntry, AuditEvent, bound, broken
@@ -26,9 +26,10 @@ def person_line(transaction: str, **more: Any) -> str:
 
 
 @pytest.fixture
-def fed(place: Place) -> Place:
+def fed(place: Place, once: Once) -> Place:
     """Two publications with a person in sales, customers, quarantine and reports."""
-    return publish(place)
+    once(publish, place)
+    return place
 
 
 @pytest.fixture(params=["DuckDB", "MariaDB"])

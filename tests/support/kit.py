@@ -3,10 +3,12 @@
 import csv
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -14,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from typer import testing
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from jobs.adapters.warehouse.open import open_warehouse
@@ -28,8 +32,11 @@ from jobs.run.context import Request, Run
 from jobs.run.lifecycle import run
 from jobs.run.pipeline import build
 from marts.errors import MartsError
+from marts.pack import Mart
 from marts.policy import Policy
 from support.retail import ALL, MARTS
+
+vars(testing)["_get_command"] = cache(get_command)  # made once: that takes longer than most commands do
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 AS_OF = date(2024, 3, 31)
@@ -128,11 +135,26 @@ class Place:
         self.put("sales_team/team.csv", SALES_TEAM)
         self.put("stores/stores.csv", STORES)
 
+    def like(self, made: "Place") -> None:
+        """Take over all that was put and built in another place, whose target is a file in its folder.
+
+        Its drops are linked: a copy would be another version.
+        """
+        shutil.copytree(made.folder, self.folder, ignore=shutil.ignore_patterns("drops"), dirs_exist_ok=True)
+        shutil.copytree(made.source, self.source, copy_function=os.symlink)
+        held = {name: value for name, value in vars(made).items() if name not in ("folder", "runner")}
+        vars(self).update(deepcopy(held))
+
     def put_golden(self) -> None:
         """Deliver the golden case: two drops, in turn."""
         self.put_dimensions()
         self.put("sales/golden.csv", (GOLDEN / "golden_input.csv").read_bytes())
         self.put("sales/golden_2.csv", (GOLDEN / "golden_input_2.csv").read_bytes())
+
+    def publish_golden(self) -> None:
+        """Deliver the golden case and build it."""
+        self.put_golden()
+        assert self.build().outcome == "published"
 
     @property
     def address(self) -> str:
@@ -189,18 +211,12 @@ class Place:
 
     def mart(self, name: str) -> list[tuple[Any, ...]]:
         """Read a live mart, in the order of its key, without run_id and as_of_date."""
-        mart = ALL.marts[name]
-        columns = ", ".join(column.name for column in mart.columns)
-        warehouse = self.warehouse()
-        try:
-            rows = warehouse.execute(f"SELECT {columns} FROM {mart.table} ORDER BY {', '.join(mart.key)}")
-        finally:
-            warehouse.close()
-        flags = [number for number, column in enumerate(mart.columns) if column.type == "flag"]
-        return [tuple(bool(v) if n in flags else v for n, v in enumerate(row)) for row in rows]
+        return self.marts([name])[name]
 
     def marts(self, names: Iterable[str] = tuple(MARTS)) -> dict[str, list[tuple[Any, ...]]]:
-        return {name: self.mart(name) for name in names}
+        """Read live marts as `mart` does, in one connection."""
+        with closing(self.warehouse()) as warehouse:
+            return {name: _rows(warehouse, ALL.marts[name]) for name in names}
 
     def drops(self) -> dict[str, tuple[str, str]]:
         """Return state and reason of each drop in the ledger, by key."""
@@ -209,6 +225,17 @@ class Place:
             return {record.object_key: (record.state, record.reason) for record in warehouse.drops()}
         finally:
             warehouse.close()
+
+
+Once = Callable[[Callable[[Place], Any], Place], None]
+"""What the fixture `once` gives: it fills a place by a function."""
+
+
+def _rows(warehouse: Warehouse, mart: Mart) -> list[tuple[Any, ...]]:
+    columns = ", ".join(column.name for column in mart.columns)
+    rows = warehouse.execute(f"SELECT {columns} FROM {mart.table} ORDER BY {', '.join(mart.key)}")
+    flags = [number for number, column in enumerate(mart.columns) if column.type == "flag"]
+    return [tuple(bool(v) if n in flags else v for n, v in enumerate(row)) for row in rows]
 
 
 @cache
@@ -287,7 +314,8 @@ def numbered(count: int, prefix: str = "A") -> list[str]:
 
 def total(place: Place) -> Decimal:
     """Return the sum of the customers mart; it is that of the sales team mart."""
-    sums = [sum(row[n] for row in place.mart(name)) for name, n in (("customers", 5), ("sales_team", 4))]
+    marts = place.marts(("customers", "sales_team"))
+    sums = [sum(row[n] for row in marts[name]) for name, n in (("customers", 5), ("sales_team", 4))]
     assert sums[0] == sums[1]
     return Decimal(sums[0])
 

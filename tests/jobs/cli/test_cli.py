@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.kit import BIN, GOLDEN, UNJUDGED, Place, line, marts, outside, sales
+from support.kit import BIN, GOLDEN, UNJUDGED, Once, Place, line, marts, outside, sales
 
 from jobs.cli.app import app
 from marts.errors import UsageError
@@ -114,7 +114,7 @@ def test_doctor_reports_what_is_fine_and_what_to_do(place: Place, flags: list[st
 def test_the_demo_shows_what_came_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARTS_ANALYTICS", "true")
     monkeypatch.delenv("MARTS_LEAVE_OUT")
-    output = marts("demo", "--lines", "20000").stdout
+    output = marts("demo", "--lines", "6000").stdout
     truth = json.loads((tmp_path / "marts-demo/drops/generated.json").read_text())
     for words in (
         "all 9 marts are live",
@@ -138,7 +138,7 @@ def test_the_demo_shows_what_came_out(tmp_path: Path, monkeypatch: pytest.Monkey
     assert json.loads(marts("status", "--json").stdout) == status
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MARTS_QUALITY__JUDGE", "false")
-    assert "unchanged" not in marts("demo", "--lines", "10000", "--seed", "8").stdout
+    assert "unchanged" not in marts("demo", "--lines", "1000", "--seed", "8").stdout
 
 
 def test_a_missing_source_creates_neither_a_database_nor_a_state(tmp_path: Path) -> None:
@@ -214,9 +214,10 @@ LOOKING = [
 
 
 @pytest.mark.parametrize("arguments", LOOKING, ids=" ".join)
-def test_a_mistyped_target_is_an_error_that_names_the_nearest_file(place: Place, arguments: list[str]) -> None:
-    place.put_golden()
-    place.build()
+def test_a_mistyped_target_is_an_error_that_names_the_nearest_file(
+    place: Place, once: Once, arguments: list[str]
+) -> None:
+    once(Place.publish_golden, place)
     wrong = place.folder / "mart.duckdb"
     error = marts(*arguments, "--target", f"duckdb://{wrong}", code=2).exception
     assert isinstance(error, UsageError)
@@ -298,11 +299,12 @@ def test_what_libraries_print_during_a_build_is_not_on_stdout(tmp_path: Path) ->
     code = "import jobs.run.lifecycle as lifecycle\nfrom jobs.cli.app import main\nown = lifecycle.run\n"
     code += "lifecycle.run = lambda *given: (print('(raylet) a task failed'), own(*given))[1]\nmain()"
     arguments = ["-c", code, "build", *place.flags, "--as-of", "2024-03-31", "--json"]
-    done = outside(sys.executable, *arguments, cwd=tmp_path)
+    done = outside(sys.executable, *arguments, cwd=tmp_path, environment=UNJUDGED)
     assert json.loads(done.stdout)["exit_code"] == done.returncode
     assert "(raylet) a task failed" in done.stderr
 
 
+@pytest.mark.usefixtures("small_builds")
 def test_a_build_with_a_missing_drop_is_not_silent(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.put_golden()

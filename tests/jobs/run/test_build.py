@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import oracle
-from support.kit import AS_OF, GOLDEN, SALES, Inline, Place, as_golden, golden, line, sales
+from support.kit import AS_OF, GOLDEN, SALES, Inline, Once, Place, as_golden, golden, line, sales
 from support.oracle_daily import two_marts
 from support.oracle_drops import Source
 
@@ -45,52 +45,49 @@ def marts_of(lines: list[oracle.Line], as_of: date = AS_OF) -> dict[str, Any]:
     return two_marts(lines, PEOPLE, TEAM, as_of)
 
 
+@pytest.fixture
+def built(place: Place, once: Once) -> Place:
+    """A place with the golden drops, built once."""
+    once(Place.publish_golden, place)
+    return place
+
+
 @pytest.mark.parametrize("name", ["customers", "sales_team"])
-def test_the_golden_marts_come_out_to_the_last_cent(place: Place, name: str) -> None:
+def test_the_golden_marts_come_out_to_the_last_cent(built: Place, name: str) -> None:
     from support.retail import MARTS
 
-    place.put_golden()
-    assert place.build().exit_code == 0
     wanted = golden(name)
-    assert as_golden(place.mart(name), [c.name for c in MARTS[name].columns], list(wanted[0])) == wanted
+    assert as_golden(built.mart(name), [c.name for c in MARTS[name].columns], list(wanted[0])) == wanted
 
 
-def test_every_row_carries_its_run_and_as_of(place: Place) -> None:
-    place.put_golden()
-    place.build()
-    warehouse = place.warehouse()
+def test_every_row_carries_its_run_and_as_of(built: Place) -> None:
+    warehouse = built.warehouse()
     for table in ("customers_data_mart", "sales_team_data_mart"):
         assert warehouse.execute(f"SELECT DISTINCT run_id, as_of_date FROM {table}") == [("run-1", AS_OF)]
     warehouse.close()
 
 
-def test_a_second_build_with_nothing_new_reads_and_loads_nothing(place: Place) -> None:
-    place.put_golden()
-    place.build()
-    place.runner = Inline()
-    report = place.build()
+def test_a_second_build_with_nothing_new_reads_and_loads_nothing(built: Place) -> None:
+    built.runner = Inline()
+    report = built.build()
     assert report.outcome == "unchanged"
     assert report.totals.scanned == 0
-    assert place.runner.tasks.get("ScanDrops", 0) + place.runner.tasks.get("RollUp", 0) == 0
+    assert built.runner.tasks.get("ScanDrops", 0) + built.runner.tasks.get("RollUp", 0) == 0
 
 
-def test_one_new_drop_is_scanned_alone_and_only_its_month_is_rolled_up(place: Place) -> None:
-    place.put_golden()
-    place.build()
-    place.runner = Inline()
-    place.put("sales/new.csv", sales(line("N1", day="2024-02-03")))
-    report = place.build()
+def test_one_new_drop_is_scanned_alone_and_only_its_month_is_rolled_up(built: Place) -> None:
+    built.runner = Inline()
+    built.put("sales/new.csv", sales(line("N1", day="2024-02-03")))
+    report = built.build()
     assert report.months_rolled_up == ("2024-02",)
-    assert (report.totals.scanned, place.runner.tasks["ScanDrops"], place.runner.tasks["RollUp"]) == (1, 1, 1)
+    assert (report.totals.scanned, built.runner.tasks["ScanDrops"], built.runner.tasks["RollUp"]) == (1, 1, 1)
 
 
-def test_a_new_as_of_rolls_up_only_the_month_it_cuts(place: Place) -> None:
-    place.put_golden()
-    place.build()
-    assert place.build(as_of=date(2024, 4, 30)).months_rolled_up == ()
-    report = place.build(as_of=date(2024, 3, 15))
+def test_a_new_as_of_rolls_up_only_the_month_it_cuts(built: Place) -> None:
+    assert built.build(as_of=date(2024, 4, 30)).months_rolled_up == ()
+    report = built.build(as_of=date(2024, 3, 15))
     assert report.months_rolled_up == ("2024-03",)
-    assert place.marts() == expected(*GOLDEN_DROPS, as_of=date(2024, 3, 15))
+    assert built.marts() == expected(*GOLDEN_DROPS, as_of=date(2024, 3, 15))
 
 
 def test_the_same_content_under_a_new_name_is_not_counted_again(place: Place) -> None:
@@ -200,30 +197,26 @@ def test_one_mart_alone_can_be_built(place: Place) -> None:
     assert {mart.name for mart in place.build().marts if not mart.changed} == {"sales_team"}
 
 
-def test_a_deleted_state_is_healed_by_the_next_build(place: Place) -> None:
+def test_a_deleted_state_is_healed_by_the_next_build(built: Place) -> None:
     import shutil
 
-    place.put_golden()
-    place.build()
-    marts = place.marts()
-    shutil.rmtree(place.folder / "state")
-    report = place.build()
+    marts = built.marts()
+    shutil.rmtree(built.folder / "state")
+    report = built.build()
     assert (report.outcome, report.totals.scanned) == ("unchanged", 2)
-    assert place.marts() == marts
+    assert built.marts() == marts
 
 
 @pytest.mark.parametrize("folder", ["lines", "facts", "catalog", "marts", "dimensions"])
-def test_a_part_of_the_state_that_is_lost_is_made_again(place: Place, folder: str) -> None:
+def test_a_part_of_the_state_that_is_lost_is_made_again(built: Place, folder: str) -> None:
     import shutil
 
-    place.put_golden()
-    place.build()
-    shutil.rmtree(place.folder / "state" / folder)
-    place.put("sales/new.csv", sales(line("N1", day="2024-01-03")))
-    report = place.build()
+    shutil.rmtree(built.folder / "state" / folder)
+    built.put("sales/new.csv", sales(line("N1", day="2024-01-03")))
+    report = built.build()
     assert report.exit_code == 0
-    place.build(rebuild=True)
-    assert place.build().outcome == "unchanged"
+    built.build(rebuild=True)
+    assert built.build().outcome == "unchanged"
 
 
 def test_a_rebuild_gives_the_same_marts(place: Place) -> None:
@@ -244,19 +237,17 @@ def test_dimensions_are_the_newest_object(place: Place) -> None:
     assert place.mart("customers")[0][1] == "New Name"
 
 
-def test_only_the_newest_object_of_a_dimension_is_live_in_the_ledger(place: Place) -> None:
-    place.put_golden()
-    place.build()
-    older = (place.source / "customers/customers.csv").read_text()
-    path = place.put("customers/newer.csv", older.replace("Asha", "Usha"))
-    place.build()
-    assert (place.drops()["customers/customers.csv"][0], place.drops()["customers/newer.csv"][0]) == (
+def test_only_the_newest_object_of_a_dimension_is_live_in_the_ledger(built: Place) -> None:
+    older = (built.source / "customers/customers.csv").read_text()
+    path = built.put("customers/newer.csv", older.replace("Asha", "Usha"))
+    built.build()
+    assert (built.drops()["customers/customers.csv"][0], built.drops()["customers/newer.csv"][0]) == (
         "older",
         "live",
     )
     path.unlink()
-    place.build()
-    assert (place.drops()["customers/customers.csv"][0], place.drops()["customers/newer.csv"][0]) == (
+    built.build()
+    assert (built.drops()["customers/customers.csv"][0], built.drops()["customers/newer.csv"][0]) == (
         "live",
         "withdrawn",
     )
@@ -272,15 +263,13 @@ def test_a_month_is_rolled_up_in_parts_of_which_most_are_empty(place: Place) -> 
     assert place.marts() == expected(text)
 
 
-def test_gzip_and_plain_drops_give_the_same(place: Place) -> None:
-    place.put_golden()
-    place.build()
-    marts = place.marts()
-    text = (place.source / "sales/golden.csv").read_bytes()
-    (place.source / "sales/golden.csv").unlink()
-    place.put("sales/deep/er/golden.csv.gz", gzip.compress(text))
-    place.build()
-    assert place.marts() == marts
+def test_gzip_and_plain_drops_give_the_same(built: Place) -> None:
+    marts = built.marts()
+    text = (built.source / "sales/golden.csv").read_bytes()
+    (built.source / "sales/golden.csv").unlink()
+    built.put("sales/deep/er/golden.csv.gz", gzip.compress(text))
+    built.build()
+    assert built.marts() == marts
 
 
 DAYS = [date(2023, 11, 1) + timedelta(days=n) for n in (0, 29, 30, 60, 61, 75, 91, 120, 121, 150)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.kit import Place, line, marts, sales
+from support.kit import Once, Place, line, marts, sales
 from support.retail import MARTS, RETAIL
 from support.servers import MariaDB
 
@@ -26,13 +26,12 @@ RUNNING = RunRecord("run-x", "2024-05-01T00:00:00", "2024-05-01T00:00:00", "2024
 
 
 @pytest.fixture(params=["duckdb", "mariadb"])
-def fed(place: Place, request: pytest.FixtureRequest) -> Place:
+def fed(place: Place, once: Once, request: pytest.FixtureRequest) -> Place:
     """A place with the golden drops, built once."""
     if request.param == "mariadb":
         server: MariaDB = request.getfixturevalue("mariadb")
         place.target = server.make_database(f"p{abs(hash(request.node.name)) % 10**12}")
-    place.put_golden()
-    assert place.build().outcome == "published"
+    once(Place.publish_golden, place)
     return place
 
 
@@ -369,9 +368,10 @@ def test_an_old_copy_of_the_target_is_healed_by_one_build(fed: Place, tmp_path: 
         ("marts", b""),
     ],
 )
-def test_a_damaged_file_of_the_state_is_made_again(place: Place, folder: str, content: bytes | None) -> None:
-    place.put_golden()
-    place.build()
+def test_a_damaged_file_of_the_state_is_made_again(
+    place: Place, once: Once, folder: str, content: bytes | None
+) -> None:
+    once(Place.publish_golden, place)
     before = place.marts()
     for path in sorted((place.folder / "state" / folder).rglob("*.parquet")):
         if content is None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.kit import CUSTOMERS, Place, line, sales
+from support.kit import CUSTOMERS, Once, Place, line, sales
 from support.retail import CUSTOMERS_MART
 from support.servers import SqlServer
 
@@ -24,18 +24,22 @@ PEOPLE = range(1, 81)
 
 
 @pytest.fixture(params=["duckdb", pytest.param("mariadb", marks=pytest.mark.database)])
-def shop(place: Place, request: pytest.FixtureRequest) -> Place:
+def shop(place: Place, once: Once, request: pytest.FixtureRequest) -> Place:
     """A place with rows of 80 customers and all sellers, built once."""
     if request.param == "mariadb":
         server: SqlServer = request.getfixturevalue("mariadb")
         place.target = server.make_database(f"w{abs(hash(request.node.name)) % 10**12}")
+    once(publish, place)
+    return place
+
+
+def publish(place: Place) -> None:
     place.policy = Policy(max_unknown_ratio=1)
     place.settings = {"limits": {"finish_rows": 60, "rollup_lines": 100}, "drops": {"withdrawals": "apply"}}
     place.put_dimensions()
     people = [*PEOPLE, *PEOPLE]
     place.put("sales/first.csv", sales(*(line(f"F{n}", who, day=day(n)) for n, who in enumerate(people))))
     assert place.build().error is None
-    return place
 
 
 def day(number: int) -> str:
