@@ -74,24 +74,24 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Once]:
-    """Fill a place by a function, which runs once for all tests of a module: they get copies of what it made.
+    """Fill a place by a function, which runs once for all tests of a module: they get copies of what it filled.
 
     The settings of these tests must be the same, and none may write into a drop. A target on a server is filled anew
     for each.
     """
-    made: dict[Callable[[Place], Any], Place] = {}
+    filled: dict[Callable[[Place], Any], Place] = {}
     drops: dict[Path, float] = {}
 
     def fill(function: Callable[[Place], Any], place: Place) -> None:
         if not place.address.startswith("duckdb:"):
             function(place)
             return
-        if function not in made:
+        if function not in filled:
             new_place = Place(tmp_path_factory.mktemp("once"))
             function(new_place)
-            made[function] = new_place
+            filled[function] = new_place
             drops.update({path: path.stat().st_ctime for path in new_place.source.rglob("*")})
-        place.like(made[function])
+        place.like(filled[function])
 
     yield fill
     assert {path: path.stat().st_ctime for path in drops} == drops, "a test has changed what all tests have"

@@ -135,14 +135,14 @@ class Place:
         self.put("sales_team/team.csv", SALES_TEAM)
         self.put("stores/stores.csv", STORES)
 
-    def like(self, made: "Place") -> None:
+    def like(self, other: "Place") -> None:
         """Take over all that was put and built in another place, whose target is a file in its folder.
 
         Its drops are linked: a copy would be another version.
         """
-        shutil.copytree(made.folder, self.folder, ignore=shutil.ignore_patterns("drops"), dirs_exist_ok=True)
-        shutil.copytree(made.source, self.source, copy_function=os.symlink)
-        held = {name: value for name, value in vars(made).items() if name not in ("folder", "runner")}
+        shutil.copytree(other.folder, self.folder, ignore=shutil.ignore_patterns("drops"), dirs_exist_ok=True)
+        shutil.copytree(other.source, self.source, copy_function=os.symlink)
+        held = {name: value for name, value in vars(other).items() if name not in ("folder", "runner")}
         vars(self).update(deepcopy(held))
 
     def put_golden(self) -> None:

@@ -12,7 +12,11 @@ LINES, AS_OF = 60, date(2024, 3, 31)
 
 
 def place_of(folder: Path, policy: Policy = POLICY, rollup_lines: int = 60) -> Place:
-    place = Place(folder, policy=policy, as_of=AS_OF)
+    return prepared(Place(folder), policy, rollup_lines)
+
+
+def prepared(place: Place, policy: Policy = POLICY, rollup_lines: int = 60) -> Place:
+    place.policy, place.as_of = policy, AS_OF
     place.settings = {"limits": {"rollup_lines": rollup_lines}, "drops": {"withdrawals": "apply"}}
     place.put_dimensions()
     return place
@@ -32,8 +36,11 @@ def day_of(day: int, month: int = 3, rows: int = LINES, late: int = 0, seed: int
 
 
 def delivered(folder: Path, drops: dict[str, str], together: bool, policy: Policy = POLICY, lines: int = 60) -> Place:
+    return deliver(place_of(folder, policy, lines), drops, together)
+
+
+def deliver(place: Place, drops: dict[str, str], together: bool) -> Place:
     """Build after each drop, or once after all."""
-    place = place_of(folder, policy, lines)
     for number, (key, text) in enumerate(drops.items()):
         place.put(key, text)
         if not together or number == len(drops) - 1:

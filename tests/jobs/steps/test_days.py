@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.kit import Inline, Place, line, marts, sales
-from support.months import DROPS, POLICY, day_of, delivered, place_of
+from support.kit import Inline, Once, Place, line, marts, sales
+from support.months import DROPS, POLICY, day_of, deliver, delivered, place_of, prepared
 from support.retail import ALL
 
 from jobs.state.manifest import Manifest, MonthLines
@@ -27,6 +27,46 @@ def _as_many_parts_by_day_as_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 ROWS = [f"{table.name}.parquet" for table in ALL.months.values() if table.by_day == "rows"]
 """Files of tables whose rows of days are those of the month: the month has none of its own."""
+
+
+FIRST = dict(list(DROPS.items())[:4])
+"""The drops of the first runs."""
+
+
+def day_by_day(place: Place) -> None:
+    deliver(prepared(place, rollup_lines=240), DROPS, together=False)
+
+
+def first_days(place: Place) -> None:
+    deliver(prepared(place, rollup_lines=240), FIRST, together=False)
+
+
+def at_once(place: Place) -> None:
+    deliver(prepared(place, rollup_lines=240), DROPS, together=True)
+
+
+@pytest.fixture
+def by_day(tmp_path: Path, once: Once) -> Place:
+    """A place with all drops, built after each."""
+    place = Place(tmp_path)
+    once(day_by_day, place)
+    return place
+
+
+@pytest.fixture
+def begun(tmp_path: Path, once: Once) -> Place:
+    """A place with the first drops, built after each."""
+    place = Place(tmp_path)
+    once(first_days, place)
+    return place
+
+
+@pytest.fixture
+def whole(tmp_path: Path, once: Once) -> Place:
+    """A place with all drops, built once."""
+    place = Place(tmp_path / "whole")
+    once(at_once, place)
+    return place
 
 
 def facts_of(place: Place, month: str = "2024-03") -> dict[str, bytes]:
@@ -92,31 +132,29 @@ def test_days_after_as_of_count_nothing(tmp_path: Path, cut: int) -> None:
     require_same_facts(*places)
 
 
-def test_a_drop_computes_the_facts_of_its_days_only(tmp_path: Path) -> None:
-    place = delivered(tmp_path, dict(list(DROPS.items())[:4]), together=False, lines=240)
-    before = days_of(place)
-    place.put("sales/08.csv", day_of(8, late=5, seed=2))
-    assert place.build().error is None
-    written = days_of(place).items() - before.items()
+def test_a_drop_computes_the_facts_of_its_days_only(begun: Place) -> None:
+    before = days_of(begun)
+    begun.put("sales/08.csv", day_of(8, late=5, seed=2))
+    assert begun.build().error is None
+    written = days_of(begun).items() - before.items()
     assert {name[:6] for name, _ in written} == {"day-05", "day-08"}
-    (place.source / "sales/08.csv").unlink()
-    after = days_of(place)
-    assert place.build().error is None
-    assert days_of(place) == after  # the facts without it are still there
+    (begun.source / "sales/08.csv").unlink()
+    after = days_of(begun)
+    assert begun.build().error is None
+    assert days_of(begun) == after  # the facts without it are still there
 
 
-def test_a_drop_that_is_withdrawn_is_in_no_day(tmp_path: Path) -> None:
-    place = delivered(tmp_path / "by day", DROPS, together=False, lines=240)
-    place.put("sales/08.csv", day_of(8))
-    (place.source / "sales/05.csv").unlink()
-    assert place.build().error is None
+def test_a_drop_that_is_withdrawn_is_in_no_day(by_day: Place, tmp_path: Path) -> None:
+    by_day.put("sales/08.csv", day_of(8))
+    (by_day.source / "sales/05.csv").unlink()
+    assert by_day.build().error is None
     drops = {**DROPS, "sales/08.csv": day_of(8)}
     del drops["sales/05.csv"]
-    require_same_facts(place, delivered(tmp_path / "whole", drops, together=True, lines=240))
+    require_same_facts(by_day, delivered(tmp_path / "whole", drops, together=True, lines=240))
 
 
 def test_drops_whose_days_an_earlier_version_did_not_note_are_in_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, last = dict(list(DROPS.items())[:3]), dict(list(DROPS.items())[3:])
     with monkeypatch.context() as patch:
@@ -126,22 +164,20 @@ def test_drops_whose_days_an_earlier_version_did_not_note_are_in_each(
         place.put(key, text)
         assert place.build().error is None
     assert {name[:6] for name in days_of(place)} == {f"day-{day:02d}" for day in range(1, 8)}
-    whole = delivered(tmp_path / "whole", DROPS, together=True, lines=240)
     kept = {path: data for path, data in facts_of(place).items() if path in facts_of(whole)}
     assert kept == facts_of(whole)
 
 
 @pytest.mark.parametrize("damage", [None, b"junk"], ids=["missing", "damaged"])
-def test_days_that_are_lost_or_damaged_are_computed_again(tmp_path: Path, damage: bytes | None) -> None:
-    place = delivered(tmp_path / "by day", dict(list(DROPS.items())[:4]), together=False, lines=240)
-    lost, *_ = sorted((place.folder / "state/facts/month=2024-03").glob("day-*/customer_months.parquet"))
+def test_days_that_are_lost_or_damaged_are_computed_again(begun: Place, whole: Place, damage: bytes | None) -> None:
+    lost, *_ = sorted((begun.folder / "state/facts/month=2024-03").glob("day-*/customer_months.parquet"))
     lost.unlink()
     if damage:
         lost.write_bytes(damage)
-    for key in list(DROPS)[4:]:
-        place.put(key, DROPS[key])
-        assert place.build().error is None
-    require_same_facts(place, delivered(tmp_path / "whole", DROPS, together=True, lines=240))
+    for key in list(DROPS)[len(FIRST) :]:
+        begun.put(key, DROPS[key])
+        assert begun.build().error is None
+    require_same_facts(begun, whole)
 
 
 def test_a_month_of_few_lines_is_the_unit(tmp_path: Path) -> None:
@@ -167,25 +203,23 @@ def test_the_first_days_are_read_merged(tmp_path: Path) -> None:
     assert report.error is None, report.error
 
 
-def test_days_are_waste_when_the_month_has_ended(tmp_path: Path) -> None:
-    place = delivered(tmp_path, DROPS, together=False, lines=240)
-    flags = [*place.flags, "--config", str(tmp_path / "marts.toml")]
+def test_days_are_waste_when_the_month_has_ended(by_day: Place, tmp_path: Path) -> None:
+    flags = [*by_day.flags, "--config", str(tmp_path / "marts.toml")]
     (tmp_path / "marts.toml").write_text('[drops]\nwithdrawals = "apply"\n[limits]\nrollup_lines = 240\n')
     (tmp_path / "policy.toml").write_text('max_unknown_ratio = 1\nequal_lines = "drop"\n')
     flags += ["--policy", str(tmp_path / "policy.toml")]
-    kept = days_of(place)
+    kept = days_of(by_day)
     marts("vacuum", *flags)
-    assert {name[:6] for name in days_of(place)} == {f"day-{day:02d}" for day in (1, 5, 6, 7)}
-    assert days_of(place).items() < kept.items()  # those of earlier builds are gone
-    place.as_of = date(2024, 4, 30)
-    place.put("sales/april.csv", day_of(9, month=4))
-    assert place.build().error is None
+    assert {name[:6] for name in days_of(by_day)} == {f"day-{day:02d}" for day in (1, 5, 6, 7)}
+    assert days_of(by_day).items() < kept.items()  # those of earlier builds are gone
+    by_day.as_of = date(2024, 4, 30)
+    by_day.put("sales/april.csv", day_of(9, month=4))
+    assert by_day.build().error is None
     marts("vacuum", *flags)
-    assert not days_of(place)
+    assert not days_of(by_day)
 
 
-def test_only_days_that_lack_facts_are_read(tmp_path: Path) -> None:
-    place = delivered(tmp_path, dict(list(DROPS.items())[:4]), together=False, lines=240)
+def test_only_days_that_lack_facts_are_read(begun: Place) -> None:
     read: list[int] = []
 
     class Counting(Inline):
@@ -194,9 +228,9 @@ def test_only_days_that_lack_facts_are_read(tmp_path: Path) -> None:
                 read.extend([result] if step == "RollUp" else [])
                 yield index, result
 
-    place.runner = Counting()
-    place.put("sales/08.csv", day_of(8, rows=30))
-    assert place.build().error is None
+    begun.runner = Counting()
+    begun.put("sales/08.csv", day_of(8, rows=30))
+    assert begun.build().error is None
     assert sum(read) == 30
 
 
