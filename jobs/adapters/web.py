@@ -19,9 +19,9 @@ from aiohttp import web
 from marts.errors import UsageError
 
 _AT_ONCE = 16
-"""Requests that are answered at the same time; others wait."""
+"""Requests that have a turn; others wait for one."""
 _THREADS = 4
-"""Threads that answer: more of them wait for each other."""
+"""Requests with a turn that are answered at the same time: more threads wait for each other."""
 _WAIT = 2.0
 """Seconds that a request waits for its turn."""
 _END = 10.0
