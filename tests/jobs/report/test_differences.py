@@ -23,6 +23,8 @@ from marts.policy import Policy
 
 PEOPLE = range(1, 41)
 EVERY = 10**6
+OF_THE_LEDGER = pytest.mark.parametrize("empty", ["duckdb"], indirect=True)
+"""What is said of drops and publications is the same for each database: others are tried by the tests of rows."""
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 
 
@@ -149,6 +151,7 @@ def test_a_replaced_drop_and_a_new_customer(shop: Place) -> None:
     assert {row.key["customer_id"] for row in part.rows if row.change == "added"} == {900}
 
 
+@OF_THE_LEDGER
 def test_a_withdrawn_drop_and_one_that_was_held(shop: Place) -> None:
     one_day(shop, "a", 3, 4)
     shop.policy = Policy(max_unknown_ratio=1, max_bad_rows=0)
@@ -172,6 +175,7 @@ def drop_records(place: Place) -> list[Any]:
         return warehouse.drops()
 
 
+@OF_THE_LEDGER
 def test_lines_that_another_drop_replaces_are_counted_again(shop: Place) -> None:
     one_day(shop, "a", 3, 4)
     shop.build()
@@ -184,6 +188,7 @@ def test_lines_that_another_drop_replaces_are_counted_again(shop: Place) -> None
     assert changes == [("sales/a.csv", "recounted", 1, 2), ("sales/b.csv", "new", 1, 0)]
 
 
+@OF_THE_LEDGER
 def test_a_drop_that_was_put_again_or_moved_is_behind_nothing(shop: Place) -> None:
     one_day(shop, "a", 3)
     one_day(shop, "b", 4)
@@ -236,6 +241,7 @@ def test_after_a_rollback_the_live_publication_is_compared_with_the_one_that_was
     assert (result.was.run_id, result.now.run_id, result.went_back) == ("run-1", "run-3", False)
 
 
+@OF_THE_LEDGER
 def test_a_publication_without_differences_says_so(shop: Place) -> None:
     before = all_rows(shop)
     shop.put("customers/customers.csv", CUSTOMERS.replace(",10001,", ",10002,"))
@@ -245,6 +251,7 @@ def test_a_publication_without_differences_says_so(shop: Place) -> None:
     assert [drop.key for drop in result.drops] == ["customers/customers.csv"]
 
 
+@OF_THE_LEDGER
 def test_a_run_that_published_nothing_is_no_publication(shop: Place) -> None:
     one_day(shop, "a", 3)
     shop.build()
@@ -272,12 +279,14 @@ def test_a_mart_that_is_built_for_the_first_time_has_new_rows_only(empty: Place)
     assert applied(before["sales_team"], gone_again) == {}
 
 
+@OF_THE_LEDGER
 def test_the_first_publication_has_nothing_to_be_compared_with(shop: Place) -> None:
     with pytest.raises(UsageError, match="there is only one publication") as caught:
         compared(shop)
     assert "the last two publications are kept" in caught.value.hint
 
 
+@OF_THE_LEDGER
 def test_an_empty_target_has_no_publication(empty: Place) -> None:
     with closing(empty.warehouse()) as warehouse:
         warehouse.prepare()
@@ -285,6 +294,7 @@ def test_an_empty_target_has_no_publication(empty: Place) -> None:
             differences(warehouse, RETAIL, "", 10)
 
 
+@OF_THE_LEDGER
 def test_a_mart_is_named_as_the_pack_or_as_its_table(shop: Place) -> None:
     one_day(shop, "a", 3)
     shop.build()
@@ -293,6 +303,7 @@ def test_a_mart_is_named_as_the_pack_or_as_its_table(shop: Place) -> None:
         compared(shop, "customer")
 
 
+@OF_THE_LEDGER
 def test_only_the_first_rows_are_listed_and_all_are_counted(shop: Place) -> None:
     one_day(shop, "b", *PEOPLE, at="2024-03-30")
     shop.build()
