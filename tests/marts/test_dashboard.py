@@ -33,7 +33,7 @@ def test_the_shipped_dashboard_is_valid_and_names_only_what_pages_may_show() -> 
         ('sum = "returned"', 'sum = "channel"', "figures.returned: channel must be of type money or count"),
         ('figure = "return_rate"', 'figure = "customers"', "panels.6.by: customers is of a table by month"),
         ('"customers", "incentive"]', '"customers", "customers"]', "cards: customers is there twice"),
-        ("negative = true", "of_last_month = true", "figures.return_rate: of_one_month and of_last_month are for"),
+        ("negative = true", "of_last_month = true", "figures.returned: of_one_month and of_last_month are for"),
         ('by = ["segment"]', 'by = ["segments"]', "panels.5.by: 'segments' is no dimension; did you mean 'segment'?"),
         ('kind = "trend"', 'kind = "pie"', "kind"),
         ('unit = "percent"', 'unit = "percents"', "unit"),
