@@ -91,7 +91,7 @@ def test_a_pod_serves_and_is_started_again() -> None:
     container = container_of(golden("pages"))
     assert container["command"] + container["args"] == ["marts", "serve"]
     assert (pod["spec"]["restartPolicy"], container["ports"]) == ("Always", [{"name": "http", "containerPort": 8700}])
-    assert container["resources"]["requests"]["memory"] == "256Mi"
+    assert container["resources"]["requests"]["memory"] == "384Mi"
     paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert {paths["tmp"], paths["home"]} == {"/tmp", variables(container)["HOME"]}
     assert "cluster-autoscaler.kubernetes.io/safe-to-evict" not in pod["metadata"]["annotations"]

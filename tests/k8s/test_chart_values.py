@@ -92,7 +92,7 @@ def job(**more: Any) -> str:
         (job(args=["--as-of=2025-01-01"]), "a job's args have --as-of: set its asOf; by default it is the"),
         (job(command="vacuum", asOf="monday"), "job x: asOf needs the command build"),
         ('pages.extraEnv=[{"name":"DB_PASSWORD","value":"x"}]', "pages.extraEnv has DB_PASSWORD in plain text: seal"),
-        ("pages.resources.requests.memory=1Gi", "pages.resources.requests.memory (1Gi) is above its limit (512Mi)"),
+        ("pages.resources.requests.memory=1Gi", "pages.resources.requests.memory (1Gi) is above its limit (768Mi)"),
         ("serviceAccount.pages.create=false", "serviceAccount.pages.name is missing: with create: false, name an exi"),
     ],
 )
