@@ -9,9 +9,10 @@ unset PYTHONDONTWRITEBYTECODE
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 processes="${TEST_PROCESSES:-$("$python" -c 'import os; print(min(os.cpu_count() or 1, 8))')}"
 apart=(tests/faults tests/jobs/launch tests/project)
-folders=(tests/packs tests/security tests/cases tests/jobs) # the longest files begin
+after=(tests/security) # in a process of its own, when those apart have ended: it takes as long as the others then need
+folders=(tests/packs tests/cases tests/jobs) # the longest files begin
 for folder in tests/*/; do
-    case " ${apart[*]} ${folders[*]} " in *" ${folder%/} "*) ;; *) folders+=("${folder%/}") ;; esac
+    case " ${apart[*]} ${after[*]} ${folders[*]} " in *" ${folder%/} "*) ;; *) folders+=("${folder%/}") ;; esac
 done
 log=$(mktemp)
 other=""
@@ -19,6 +20,7 @@ trap '[ -z "$other" ] || kill "$other" 2>/dev/null; rm -f "$log"' EXIT
 {
     "$python" -m pytest "${apart[@]}"
     code=$?
+    "$python" -m pytest "${after[@]}" || code=$?
     marked=$(grep -rl --include="test_*.py" "mark\.mysql" tests) # to collect all tests takes long
     # shellcheck disable=SC2086
     TEST_SERVER=mysql "$python" -m pytest -m "mysql and database" $marked && exit "$code"
