@@ -10,12 +10,11 @@ from datetime import timedelta
 
 from jobs.pages.answer import Asked, Row
 from jobs.pages.choice import Choice, Range
-from jobs.pages.cube import Cube
 from jobs.pages.month_source import MonthSource
 from jobs.pages.words import change_text, written
 from marts.analytics.ranks import half_up
 from marts.compute.versions import month_after
-from marts.dashboard import Dashboard, Figure
+from marts.dashboard import Figure
 from marts.monthly import Insights
 
 MOST = 7
@@ -38,9 +37,9 @@ class Insight:
     figures: tuple[str, ...]
 
 
-def insights(cube: Cube, board: Dashboard, about: Insights, days: Range, source: MonthSource) -> list[Insight]:
-    """Return what stands out, at most `MOST` sentences."""
-    month = _Month(cube, board, about, days)
+def insights(asked: Asked, about: Insights, source: MonthSource) -> list[Insight]:
+    """Return what stands out in the days that are asked for, at most `MOST` sentences."""
+    month = _Month(asked, about)
     sentences = [*month.made_the_change(), *month.records(), *month.unusual(), *month.large(), *month.rates()]
     sentences.sort(key=lambda item: (-(item.effect or 0), item.rule, item.text))
     warnings = [*_warnings(source)]
@@ -50,10 +49,10 @@ def insights(cube: Cube, board: Dashboard, about: Insights, days: Range, source:
 class _Month:
     """One month with the figure that is explained."""
 
-    def __init__(self, cube: Cube, board: Dashboard, about: Insights, days: Range) -> None:
-        self.cube, self.board, self.about, self.days = cube, board, about, days
-        self.figure = board.figures[about.figure]
-        self.asked = Asked(cube, Choice(days, compare="month"))
+    def __init__(self, asked: Asked, about: Insights) -> None:
+        self.asked, self.about = asked, about
+        self.cube, self.board, self.days = asked.cube, asked.board, asked.choice.range
+        self.figure = self.board.figures[about.figure]
         self.value = self.asked.card(about.figure).value
 
     def _written(self, value: int, figure: Figure | None = None) -> str:

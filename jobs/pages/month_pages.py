@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobs.pages.html import rendered
-from jobs.pages.revisions import JSON, PDF, Written, read, readable, written
+from jobs.pages.revisions import JSON, PDF, Written, read, written
+from jobs.pages.words import readable
 from jobs.ports.store import Store
 
 HERE = "/monthly"
@@ -28,25 +29,27 @@ class MonthPages:
         ]
         return rendered("months.html.j2", HERE, self._pages, months=listed)
 
-    def asked(self, path: str) -> tuple[Written, str] | None:
-        """Return the report that an address names, by default its newest revision, and its file; None for others."""
+    def asked(self, path: str) -> tuple[Written, str, int] | None:
+        """Return the report that an address names, by default the newest, its file, and the newest revision.
+
+        Return None for other addresses.
+        """
         match = _PAGE.match(path)
         if match is None:
             return None
         month, revision, end = match.groups()
-        newest = {item.month: item.revision for item in written(self._open())}
-        number = int(revision) if revision else newest.get(month, 0)
-        return (Written(month, number), _FILES.get(end or "", "")) if 0 < number <= newest.get(month, 0) else None
+        newest = next((item.revision for item in written(self._open()) if item.month == month), 0)
+        number = int(revision) if revision else newest
+        return (Written(month, number), _FILES.get(end or "", ""), newest) if 0 < number <= newest else None
 
     def file(self, item: Written, name: str) -> bytes:
         """Return a file of a report."""
         return self._open().get(f"{item.folder}/{name}")
 
-    def month(self, item: Written) -> str:
-        """Render what a report says: its figures, what stands out and what changed."""
+    def month(self, item: Written, newest: int) -> str:
+        """Render what a report says: its figures, what stands out and what changed; ``newest`` is the last revision."""
         report = read(self._open(), item)
         here = f"{HERE}/{item.month}"
-        newest = next(own.revision for own in written(self._open()) if own.month == item.month)
         others = [(number, f"{here}/{number}") for number in range(newest, 0, -1) if number != item.revision]
         return rendered(
             "month.html.j2",

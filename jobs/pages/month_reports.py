@@ -19,13 +19,13 @@ from jobs.pages.revisions import (
     has_changed,
     numbered,
     read,
-    readable,
     written,
 )
+from jobs.pages.words import readable
 from jobs.ports.notices import Notice, NoticeDelivery
 from jobs.ports.store import Store
 from jobs.ports.warehouse import Warehouse
-from jobs.report.differences import drop_changes
+from jobs.report.differences import drops_between
 
 CHECKED = 12
 """Months that were reported and are looked at again."""
@@ -85,8 +85,7 @@ def write_months(
 def _since(warehouse: Warehouse, earlier: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     """Return what happened between the publications of two reports: drops that changed, a rollback."""
     was, now = (datetime.fromisoformat(report["published_at"]) for report in (earlier, content))
-    since, until = (moment.isoformat(timespec="microseconds") for moment in sorted((was, now)))
-    drops = drop_changes(warehouse.changes(since, until), since)
+    drops = drops_between(warehouse, *(moment.isoformat(timespec="microseconds") for moment in (was, now)))
     named = [f"{drop.key} ({drop.change})" for drop in drops[:_DROPS]]
     named += [f"{len(drops) - _DROPS:,} more"] if len(drops) > _DROPS else []
     if now < was:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.pages.choice import Bounds
-from jobs.pages.publication import Outside, Publication, read_inside, read_outside
+from jobs.pages.publication import Outside, Publication, read_inside, read_outside, rows_of, schema_of
 from jobs.ports.warehouse import Warehouse
-from marts.compute.engine import mart_schema, running
+from marts.compute.engine import running
 from marts.compute.versions import month_after
 from marts.dashboard import Dashboard
 from marts.errors import UsageError
@@ -80,18 +80,23 @@ def _answered(
 
 def _rows(warehouse: Warehouse, mart: Mart, reads: Reads, month: date) -> pa.Table:
     """Read the rows of some months; amounts and rates are whole hundredths."""
-    types = {column.name: column.type for column in mart.columns}
-    schema = mart_schema(mart)
     where = ""
     if reads.month:
         first, after = month_after(month, 1 - reads.months), month_after(month)
-        written = "{:%Y-%m}" if types[reads.month] == "month" else "{:%Y-%m-%d}"
+        written = "{:%Y-%m}" if _types(mart)[reads.month] == "month" else "{:%Y-%m-%d}"
         begins, ends = (f"'{written.format(day)}'" for day in (first, after))
-        where = f" WHERE {reads.month} >= {begins} AND {reads.month} < {ends}"
-    fields = pa.schema([schema.field(name) for name in reads.columns])
-    rows = warehouse.read(f"SELECT {', '.join(reads.columns)} FROM {mart.table}{where}", fields)
-    columns = [_whole(column, types[name]) for name, column in zip(reads.columns, rows.columns, strict=True)]
-    return pa.table(columns, names=list(reads.columns))
+        where = f"{reads.month} >= {begins} AND {reads.month} < {ends}"
+    return _in_hundredths(rows_of(warehouse, mart, reads.columns, where), mart)
+
+
+def _types(mart: Mart) -> dict[str, str]:
+    return {column.name: column.type for column in mart.columns}
+
+
+def _in_hundredths(rows: pa.Table, mart: Mart) -> pa.Table:
+    """Return rows of a mart with amounts and rates as whole hundredths."""
+    types, names = _types(mart), rows.column_names
+    return pa.table([_whole(rows[name], types[name]) for name in names], names=names)
 
 
 def _whole(column: pa.ChunkedArray, type_: str) -> pa.ChunkedArray:
@@ -104,7 +109,11 @@ def _whole(column: pa.ChunkedArray, type_: str) -> pa.ChunkedArray:
 def check_queries(pack: Pack, report: MonthlyReport, sql: Mapping[str, str]) -> None:
     """Run the queries of a report on marts without rows. Raise UsageError for one that fails or has other columns."""
     for query in report.queries:
-        tables = {name: _empty(pack.marts[name], own) for name, own in query.reads.items()}
+        marts = {name: (pack.marts[name], own.columns) for name, own in query.reads.items()}
+        tables = {
+            name: _in_hundredths(schema_of(mart, columns).empty_table(), mart)
+            for name, (mart, columns) in marts.items()
+        }
         with running(tables, {**query.set, "month": date(2000, 1, 1)}) as engine:
             try:
                 described = engine.execute(sql[query.sql]).description
@@ -114,9 +123,3 @@ def check_queries(pack: Pack, report: MonthlyReport, sql: Mapping[str, str]) -> 
         if len(described) != count:
             hint = "a column of the unit `unit` has it in one more, the last" if count > len(query.columns) else ""
             raise UsageError(f"has {len(described)} columns where {count} are declared", query.sql, hint)
-
-
-def _empty(mart: Mart, reads: Reads) -> pa.Table:
-    types, schema = {column.name: column.type for column in mart.columns}, mart_schema(mart)
-    columns = [_whole(pa.chunked_array([], schema.field(name).type), types[name]) for name in reads.columns]
-    return pa.table(columns, names=list(reads.columns))

@@ -16,7 +16,7 @@ from jobs.pages.insights import Insight, insights
 from jobs.pages.month_source import Declared, MonthSource, Row
 from jobs.pages.words import change_text, direction, plain
 from jobs.report.run_report import RunReport
-from jobs.report.templates import counted
+from jobs.report.templates import counted, number
 from marts.compute.versions import month_after
 from marts.dashboard import Figure, Panel
 from marts.errors import UsageError
@@ -74,7 +74,7 @@ class _Month:
         publication, run = self.source.publication, self.source.publication.report
         report, month_tables = self.declared.report, self.source.tables[month]
         names = dict.fromkeys([*report.figures, *(name for part in report.parts for name in part.figures)])
-        stand_out = insights(self.cube, self.board, report.insights, self.days, self.source)
+        stand_out = insights(self.own, report.insights, self.source)
         parts = [self._summary(), *(self._part(part, month_tables) for part in report.parts), _data(self.source, run)]
         return {
             "schema": SCHEMA,
@@ -265,9 +265,9 @@ def _cell(value: Any, unit: str, own: str) -> str | None:
 
 def _with_unit(value: int, unit: str) -> str:
     """Write hundredths in a unit: money, count, percent, or one that is named behind them."""
-    number = f"{value // 100:,}" if unit == "count" else f"{Decimal(value).scaleb(-2):,}"
+    text = number(value // 100 if unit == "count" else Decimal(value).scaleb(-2))
     behind = "" if unit in ("money", "count") else " %" if unit == "percent" else f" {unit}"
-    return f"{number}{behind}".replace("-", "\N{MINUS SIGN}")
+    return f"{text}{behind}"
 
 
 def _insight(item: Insight) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def read_inside(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publi
     require_readable(warehouse)
     newest = max((live[name] for name in names), key=lambda generation: generation.published_at)
     as_of = max(date.fromisoformat(live[name].as_of_date) for name in names)
-    tables = {name: _rows(warehouse, pack.marts[name], dashboard.columns_of(name)) for name in names}
+    tables = {name: rows_of(warehouse, pack.marts[name], dashboard.columns_of(name)) for name in names}
     published = datetime.fromisoformat(newest.published_at)
     report = report_named(warehouse, newest.run_id)
     about = dashboard.unusual
@@ -109,14 +109,19 @@ def read_inside(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publi
 
 def read_unusual(warehouse: Warehouse, mart: Mart, about: Unusual) -> tuple[UnusualDay, ...]:
     """Read unusual days, in order."""
-    rows = _rows(warehouse, mart, about.columns).to_pylist()
+    rows = rows_of(warehouse, mart, about.columns).to_pylist()
     wanted = [row for row in rows if all(row[name] == value for name, value in about.where.items())]
     days = [UnusualDay(row[about.day], int(row[about.value] * 100), int(row[about.expected] * 100)) for row in wanted]
     return tuple(sorted(days, key=lambda item: item.day))
 
 
-def _rows(warehouse: Warehouse, mart: Mart, columns: Sequence[str]) -> pa.Table:
-    """Read some columns of a live mart."""
+def rows_of(warehouse: Warehouse, mart: Mart, columns: Sequence[str], where: str = "") -> pa.Table:
+    """Read some columns of a live mart; ``where`` is a condition in SQL."""
+    condition = f" WHERE {where}" if where else ""
+    return warehouse.read(f"SELECT {', '.join(columns)} FROM {mart.table}{condition}", schema_of(mart, columns))
+
+
+def schema_of(mart: Mart, columns: Sequence[str]) -> pa.Schema:
+    """Return the schema of some columns of a mart."""
     schema = mart_schema(mart)
-    fields = pa.schema([schema.field(name) for name in columns])
-    return warehouse.read(f"SELECT {', '.join(columns)} FROM {mart.table}", fields)
+    return pa.schema([schema.field(name) for name in columns])

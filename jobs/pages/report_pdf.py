@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,14 @@ from jobs.adapters.charts.days import DayLine
 from jobs.adapters.charts.drawing import short
 from jobs.adapters.charts.paper import STROKES, PaperBar
 from jobs.adapters.pdf import FONT, GlyphsMissing, named, typeset
-from jobs.pages.words import MINUS
-from jobs.report.templates import counted, number, when
+from jobs.pages.words import UNITS, readable
+from jobs.report.templates import MINUS, counted, when
 from jobs.runtime.escaping import visible
 from marts.errors import DataError
 
 SCHEMA = "martwright.report/1"
 Json = Mapping[str, Any]
-_NUMBERS = ("money", "count", "percent", "decimal")
-_RIGHT = (*_NUMBERS, "change", "number")
+_RIGHT = (*UNITS, "change", "number")
 """Units of columns that are aligned to the right."""
 _MONTHS = "January February March April May June July August September October November December".split()
 _MOST_BARS = 40
@@ -117,10 +115,8 @@ class _View:
 
     def written(self, unit: str, value: str | None) -> str:
         """Return a value as pages write it; nothing if there is none."""
-        if value is None:
-            return ""
-        if unit in _NUMBERS:
-            return number(Decimal(value)) + (" %" if unit == "percent" else "")
+        if value is None or unit in UNITS:
+            return readable(value, unit)
         is_below = unit == "change" and value.startswith("-")
         return self.text(f"{MINUS}{value[1:]}" if is_below else value)
 

@@ -4,9 +4,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
+from jobs.pages.words import readable
 from jobs.ports.store import Store
 
 FOLDER = "monthly"
@@ -129,12 +129,3 @@ def _changes(earlier: Report, report: Report) -> Iterator[dict[str, str]]:
         if values[0] != values[1] and own not in known:
             known.add(own)
             yield {"label": name, "was": values[0], "is": values[1]}
-
-
-def readable(value: str | None, unit: str) -> str:
-    """Write an exact text as people read it: with separators, and its unit."""
-    if value is None:
-        return ""
-    if unit not in ("money", "count", "percent", "decimal"):
-        return value
-    return f"{Decimal(value):,}{' %' if unit == 'percent' else ''}".replace("-", "\N{MINUS SIGN}")

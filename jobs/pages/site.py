@@ -194,9 +194,9 @@ class Site:
             asked = months.asked(path)
             if asked is None:
                 return self._message(404, "There is no such report", "The list of reports is on the page Monthly.")
-            item, name = asked
+            item, name, newest = asked
             if not name:
-                return Reply(200, _HTML, months.month(item).encode())
+                return Reply(200, _HTML, months.month(item, newest).encode())
             kind = _JSON if name.endswith(".json") else _PDF
             shown_as = f'inline; filename="{self._live.pack.name}-{item.month}-{item.revision}-{name}"'
             return Reply(200, kind, months.file(item, name), {"Content-Disposition": shown_as})

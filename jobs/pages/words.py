@@ -3,9 +3,11 @@
 from decimal import Decimal
 
 from jobs.pages.answer import Change
+from jobs.report.templates import MINUS, number
 from marts.dashboard import Figure
 
-MINUS = "\N{MINUS SIGN}"
+UNITS = ("money", "count", "percent", "decimal")
+"""Units of numbers."""
 _DIGITS = {"money": 2, "percent": 2, "decimal": 2, "count": 0}
 
 
@@ -14,7 +16,14 @@ def written(figure: Figure, value: int | None, is_mean: bool = False) -> str:
     if value is None:
         return ""
     unit = " %" if figure.unit == "percent" else ""
-    return f"{_decimal(figure, value, is_mean):,}{unit}".replace("-", MINUS)
+    return f"{number(_decimal(figure, value, is_mean))}{unit}"
+
+
+def readable(value: str | None, unit: str) -> str:
+    """Write an exact text as people read it: with separators, and its unit; other texts stay as they are."""
+    if value is None or unit not in UNITS:
+        return value or ""
+    return f"{number(Decimal(value))}{' %' if unit == 'percent' else ''}"
 
 
 def plain(figure: Figure, value: int | None, is_mean: bool = False) -> str:

@@ -124,8 +124,13 @@ def _compared(warehouse: Warehouse, limits: Mapping[Mart, int], name: str) -> Di
         raise UsageError("is not published yet", marts[0].table, "run marts build first")
     if name and (why_not := parts[0].comparison.why_not):
         raise UsageError(f"cannot be compared: {why_not}", marts[0].table, "compare after the next publication")
-    first, last = sorted([was.computed_at, now.computed_at])
-    return Differences(was, now, drop_changes(warehouse.changes(first, last), first), tuple(parts))
+    return Differences(was, now, drops_between(warehouse, was.computed_at, now.computed_at), tuple(parts))
+
+
+def drops_between(warehouse: Warehouse, since: str, until: str) -> tuple[DropChange, ...]:
+    """Return the drops whose rows came, left or changed between two moments, in either order."""
+    first, last = sorted([since, until])
+    return _drop_changes(warehouse.changes(first, last), first)
 
 
 def _sides(warehouse: Warehouse) -> tuple[Side, Side]:
@@ -161,7 +166,7 @@ def _side(warehouse: Warehouse, publication: Sequence[Publication], generations:
     )
 
 
-def drop_changes(events: Sequence[DropEvent], since: str) -> tuple[DropChange, ...]:
+def _drop_changes(events: Sequence[DropEvent], since: str) -> tuple[DropChange, ...]:
     """Return the drops whose rows came, left or changed after a moment; ``events`` are all of theirs, oldest first.
 
     A drop that was put again or moved is the same rows; one that a newer version replaces is not listed beside it.

@@ -10,7 +10,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from jobs.runtime.escaping import visible
 
 _MARKS = {"passed": "\N{CHECK MARK}", "warned": "!", "failed": "\N{BALLOT X}"}
-_MINUS = "\N{MINUS SIGN}"
+MINUS = "\N{MINUS SIGN}"
 
 
 def rendered(template: str, **values: Any) -> str:
@@ -26,7 +26,7 @@ def compile_templates() -> None:
 
 def number(value: int | Decimal) -> str:
     """Write an exact number with thousands separators."""
-    return f"{value:,}".replace("-", _MINUS)
+    return f"{value:,}".replace("-", MINUS)
 
 
 def counted(value: int, thing: str) -> str:
@@ -41,17 +41,17 @@ def decimal(value: str | None) -> Decimal | None:
 
 def money(value: Decimal | None) -> str:
     """Write an amount with two decimals."""
-    return "" if value is None else f"{value:,.2f}".replace("-", _MINUS)
+    return "" if value is None else f"{value:,.2f}".replace("-", MINUS)
 
 
 def percent(value: Decimal | None) -> str:
     """Write a percentage."""
-    return "" if value is None else f"{value:,.2f} %".replace("-", _MINUS)
+    return "" if value is None else f"{value:,.2f} %".replace("-", MINUS)
 
 
 def growth(value: Decimal | None) -> str:
     """Write a percentage with its sign."""
-    return "" if value is None else f"{value:+,.2f} %".replace("-", _MINUS)
+    return "" if value is None else f"{value:+,.2f} %".replace("-", MINUS)
 
 
 def when(value: datetime) -> str:

@@ -10,7 +10,7 @@ import pytest
 from support.dashboards import BOARD
 
 from jobs.config.packs import required_report
-from jobs.pages.answer import answer
+from jobs.pages.answer import Asked, answer
 from jobs.pages.choice import Choice, Range
 from jobs.pages.cube import Cube, UnusualDay
 from jobs.pages.insights import MOST, Insight, insights
@@ -59,7 +59,7 @@ def source_of(sales: Sequence[Sale], unusual: Sequence[tuple[date, int, int]] = 
 
 def sentences(source: MonthSource) -> list[Insight]:
     days = Range(date(2025, 12, 1), LAST)
-    return insights(source.publication.cube, BOARD, ABOUT, days, source)
+    return insights(Asked(source.publication.cube, Choice(days, compare="month")), ABOUT, source)
 
 
 def months(before: int = 14) -> list[str]:
