@@ -30,13 +30,18 @@ class Change:
 
     now: int | None
     before: int | None = None
+    ratios: tuple[int, int, int, int] | None = None
+    """The two sums of each, if they are ratios: their change is that of the ratios before they are rounded."""
 
     @property
     def tenths(self) -> int | None:
         """Return the change in tenths of a percent; None if there is nothing to compare with."""
-        if self.now is None or not self.before:
+        if self.now is None or self.before is None:
             return None
-        return half_up((self.now - self.before) * 1000, abs(self.before))
+        now, per_now, before, per_before = self.ratios or (self.now, 1, self.before, 1)
+        if not before:
+            return None
+        return half_up((now * per_before - before * per_now) * 1000, abs(before) * per_now)
 
 
 @dataclass(frozen=True)
@@ -182,11 +187,10 @@ class Asked:
         figure = self.board.figures[name]
         if figure.of:
             return self._card_elsewhere(name, figure)
-        before = None if self.total_before is None else self._value(figure, self.total_before)
         months = tuple((month, self._value(figure, sums)) for month, sums in self._by_month.items())
-        value = self._value(figure, self.total)
-        why = "" if value is not None else f"There is nothing to divide by: no {figure.per.replace('_', ' ')}."
-        return Card(name, figure, Change(value, before), months, why)
+        value = self._change(figure, self.total, self.total_before)
+        why = "" if value.now is not None else f"There is nothing to divide by: no {figure.per.replace('_', ' ')}."
+        return Card(name, figure, value, months, why)
 
     def _card_elsewhere(self, name: str, figure: Figure) -> Card:
         """Return a card of a table by month, if it knows the choice."""
@@ -195,11 +199,12 @@ class Asked:
         known, days = self.cube.elsewhere(name, self.choice), self.choice.range
         ends = self._ends(self._months) if figure.of_last_month else _months(self._months)
         small = tuple((month, self._of_month(figure, known, month)) for month in ends)
-        value, why = self._of_months(figure, known, days)
+        sums, why = self._of_months(figure, known, days)
         before = self._of_months(figure, known, self.compared)[0] if self.compared else None
-        if value is None:
-            return Card(name, figure, Change(None), small, why)
-        return Card(name, figure, Change(value, before), small, on=self._on(figure))
+        value = self._changed(figure, sums, before)
+        if value.now is None:
+            return Card(name, figure, Change(None), small, why or "There is nothing to divide by.")
+        return Card(name, figure, value, small, on=self._on(figure))
 
     def _unknown(self, figure: Figure) -> str:
         """Return why a table by month does not know the choice; empty if it does."""
@@ -230,8 +235,8 @@ class Asked:
             return None
         return _divided(figure, self.cube.scales(figure), *known.get(month, (0, 0)))
 
-    def _of_months(self, figure: Figure, known: Known, days: Range) -> tuple[int | None, str]:
-        """Return the value of whole months, or of the end of the last one; else why there is none."""
+    def _of_months(self, figure: Figure, known: Known, days: Range) -> tuple[tuple[int, int] | None, str]:
+        """Return the two sums of whole months, or of the end of the last one; else why there are none."""
         months = self._counted_months(figure, days)
         if figure.of_last_month and not months:
             return None, "It is known at the end of months: choose days with one."
@@ -242,8 +247,7 @@ class Asked:
         if figure.of_one_month and len(months) > 1:
             return None, "Who comes in two months would count twice: choose one month."
         sums = [known.get(month, (0, 0)) for month in months]
-        value = _divided(figure, self.cube.scales(figure), sum(a for a, _ in sums), sum(b for _, b in sums))
-        return value, "" if value is not None else "There is nothing to divide by."
+        return (sum(a for a, _ in sums), sum(b for _, b in sums)), ""
 
     def panel(self, panel: Panel) -> PanelAnswer:
         figure = self.board.figures[panel.figure]
@@ -291,13 +295,16 @@ class Asked:
         total, why = self._of_months(figure, known, self.choice.range)
         if why:
             return [], why
-        values: list[dict[str, int | None]] = []
+        sums: list[dict[str, tuple[int, int]]] = []
         for days in (self.choice.range, self.compared):
             months = self._counted_months(figure, days) if days else []
             present = {value: own for value, own in split.items() if any(month in own for month in months)}
-            values.append({value: self._of_months(figure, own, days)[0] for value, own in present.items() if days})
-        now, was = values
-        return _ranked({value: value for value in now | was}, now, was, None if figure.per else total), ""
+            counted = {value: self._of_months(figure, own, days)[0] for value, own in present.items() if days}
+            sums.append({value: own for value, own in counted.items() if own})
+        now, was = sums
+        changes = {value: self._changed(figure, now.get(value), was.get(value)) for value in now | was}
+        of_all = self._changed(figure, total, None).now
+        return _ranked({value: value for value in changes}, changes, None if figure.per else of_all), ""
 
     def _dimension(self, panel: Panel) -> str:
         """Return the first dimension of a panel without one chosen value: one bar alone says nothing."""
@@ -350,26 +357,40 @@ class Asked:
         nothing = (0,) * len(self.cube.columns)
         return _ranked(
             {value: self.cube.name_of(dimension, value) for value in now | was},
-            {value: self._value(figure, now.get(value, nothing)) for value in now | was},
-            {value: self._value(figure, sums) for value, sums in was.items()},
+            {value: self._change(figure, now.get(value, nothing), was.get(value)) for value in now | was},
             self._value(figure, self.total) if not figure.per else None,
         )
 
     def _value(self, figure: Figure, sums: Sequence[int], days: int = 1) -> int | None:
         """Return a figure of some sums, each divided by a number of days."""
+        return _divided(figure, self.cube.scales(figure), *self._two(figure, sums), days)
+
+    def _two(self, figure: Figure, sums: Sequence[int]) -> tuple[int, int]:
+        """Return the two sums of a figure; 0 for the second if it has none."""
         of = dict(zip(self.cube.columns, sums, strict=True))
-        return _divided(figure, self.cube.scales(figure), of[figure.sum], of[figure.per] if figure.per else 0, days)
+        return of[figure.sum], of[figure.per] if figure.per else 0
+
+    def _change(self, figure: Figure, now: Sequence[int], before: Sequence[int] | None) -> Change:
+        """Return a figure of some sums beside that of others."""
+        return self._changed(figure, self._two(figure, now), self._two(figure, before) if before else None)
+
+    def _changed(self, figure: Figure, now: tuple[int, int] | None, before: tuple[int, int] | None) -> Change:
+        """Return a figure of its two sums beside that of two others."""
+        scales = self.cube.scales(figure)
+        value, earlier = (_divided(figure, scales, *sums) if sums else None for sums in (now, before))
+        if not figure.per or value is None or earlier is None or now is None or before is None:
+            return Change(value, earlier)
+        sign = -1 if figure.negative else 1
+        return Change(value, earlier, (sign * now[0], now[1], sign * before[0], before[1]))
 
 
-def _ranked(
-    names: Mapping[str, str], now: Mapping[str, int | None], was: Mapping[str, int | None], total: int | None
-) -> list[Row]:
+def _ranked(names: Mapping[str, str], changes: Mapping[str, Change], total: int | None) -> list[Row]:
     """Return named values, the largest first, each with its share of a total."""
     rows = []
     for value, name in names.items():
-        own = now.get(value)
-        share = half_up((own or 0) * _PERCENT, total) if total and total > 0 else None
-        rows.append(Row(value, name, Change(own, was.get(value)), share))
+        own = changes[value]
+        share = half_up((own.now or 0) * _PERCENT, total) if total and total > 0 else None
+        rows.append(Row(value, name, own, share))
     return sorted(rows, key=lambda row: (row.figure.now is None, -(row.figure.now or 0), row.name, row.value))
 
 

@@ -4,7 +4,6 @@ Nothing is calculated but sums of published rows, one division of two sums, and 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -109,7 +108,7 @@ class _Month:
             "year_before": _plain(figure, year.value.before),
             "year_to_date": _plain(figure, to_date.value.now),
             "change": change_text(value),
-            "year_change": change_text(replace(year.value, now=value.now)),
+            "year_change": change_text(year.value),
             "direction": direction(figure, value) if change_text(value) else "",
             "definition": figure.help,
             "why_not": _why_not(own),

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -84,6 +85,24 @@ def figure(name: str, cells: Sequence[Cell], per_days: int = 1) -> int | None:
     return rounded(-sums["returned"] * 10000 / sums["gross_sales"]) if sums["gross_sales"] > 0 else None
 
 
+def exact(name: str, cells: Sequence[Cell]) -> Fraction:
+    """Calculate a figure by hand, not rounded."""
+    sums = {column: total(cells, column) for column in ("total_sales", "purchases", "returned", "gross_sales")}
+    first, per = {"average_basket": ("total_sales", "purchases"), "return_rate": ("returned", "gross_sales")}.get(
+        name, ("total_sales" if name == "net_revenue" else name, "")
+    )
+    return Fraction(sums[first] * (-1 if name == "return_rate" else 1), sums[per] if per else 1)
+
+
+def change_by_hand(name: str, now: Sequence[Cell], before: Sequence[Cell]) -> int | None:
+    """Calculate a change in tenths of a percent, of figures that are not rounded."""
+    if figure(name, now) is None or figure(name, before) is None or not exact(name, before):
+        return None
+    was = exact(name, before)
+    change = (exact(name, now) - was) / abs(was) * 1000
+    return rounded(Decimal(change.numerator) / Decimal(change.denominator))
+
+
 @settings(max_examples=60, deadline=None)
 @given(pairs=addresses())
 def test_each_figure_of_any_choice_is_that_of_the_drops(shop: Shop, pairs: list[tuple[str, str]]) -> None:
@@ -95,6 +114,7 @@ def test_each_figure_of_any_choice_is_that_of_the_drops(shop: Shop, pairs: list[
     for card in given_.cards[:4]:
         assert card.value.now == figure(card.name, now)
         assert card.value.before == (figure(card.name, before) if compared else None)
+        assert card.value.tenths == (change_by_hand(card.name, now, before) if compared else None)
     trend, lines, *tables = given_.panels
     daily: dict[date, int] = defaultdict(int)
     for cell in chosen(cells, choice, Range(FIRST - timedelta(9), LAST)):
@@ -106,11 +126,11 @@ def test_each_figure_of_any_choice_is_that_of_the_drops(shop: Shop, pairs: list[
         for day, week in zip(trend.days, weeks, strict=True)
     ]
     for panel in tables:
-        by_value = defaultdict(list)
-        for cell in now:
-            by_value[cell.values[panel.dimension]].append(cell)
+        by_value, earlier, name = _by(now, panel.dimension), _by(before, panel.dimension), panel.panel.figure
         for row in panel.rows:
-            assert row.figure.now == figure(panel.panel.figure, by_value[row.value])
+            assert row.figure.now == figure(name, by_value[row.value])
+            if row.value in earlier:
+                assert row.figure.tenths == change_by_hand(name, by_value[row.value], earlier[row.value])
         ranked = [row.figure.now for row in panel.rows[: panel.panel.top] if row.figure.now is not None]
         assert ranked == sorted(ranked, reverse=True)
     for line in lines.lines:
@@ -122,7 +142,7 @@ def test_each_figure_of_any_choice_is_that_of_the_drops(shop: Shop, pairs: list[
 
 
 def _by(cells: Iterable[Cell], dimension: str) -> dict[str, list[Cell]]:
-    result = defaultdict(list)
+    result: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         result[cell.values[dimension]].append(cell)
     return result
