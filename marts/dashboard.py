@@ -242,6 +242,10 @@ class Dashboard(_Part):
         """Return the columns of a mart that the page reads; none of them is personal."""
         return tuple(dict.fromkeys(column for _, owner, column, _ in _used(self) if owner == table))
 
+    def table_of(self, figure: Figure) -> str:
+        """Return the mart that a figure is added up from."""
+        return figure.of.table if figure.of else self.table
+
     @property
     def sums(self) -> tuple[str, ...]:
         """Return the columns of the cells that are added up."""
@@ -306,7 +310,7 @@ def _columns_of_dimension(where: str, dimension: Dimension, cells: str) -> list[
 
 
 def _columns_of_figure(where: str, figure: Figure, dashboard: Dashboard) -> list[_Used]:
-    of, table = figure.of, figure.of.table if figure.of else dashboard.table
+    of, table = figure.of, dashboard.table_of(figure)
     used: list[_Used] = [(where, table, column, _SUMMED) for column in (figure.sum, figure.per) if column]
     if of is None:
         return used

@@ -108,7 +108,7 @@ def parse(pairs: Sequence[tuple[str, str]], dashboard: Dashboard, bounds: Bounds
         if not value:
             continue
         if name in (FROM, TO):
-            day = _day(value)
+            day = day_of(value)
             days |= {name: day} if day else {}
             dropped += [] if day else [f"{name} is no date: taken out."]
         elif name == COMPARE:
@@ -143,7 +143,8 @@ def _range(days: Mapping[str, date], bounds: Bounds) -> tuple[Range, list[str]]:
     return inside, remarks
 
 
-def _day(text: str) -> date | None:
+def day_of(text: str) -> date | None:
+    """Return the day that a text says; None if it is no date."""
     try:
         return date.fromisoformat(text) if len(text) == 10 else None
     except ValueError:

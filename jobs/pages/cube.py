@@ -266,7 +266,7 @@ class Cube:
 
     def scales(self, figure: Figure) -> tuple[int, int]:
         """Return how many of the whole numbers in a figure's two sums are one: 100 of money."""
-        table = figure.of.table if figure.of else self.dashboard.table
+        table = self.dashboard.table_of(figure)
         first, second = (100 if (table, name) in self._money else 1 for name in (figure.sum, figure.per))
         return first, second
 

@@ -14,9 +14,10 @@ from jobs.adapters.charts import dashboard as charts
 from jobs.adapters.charts.days import DayLine
 from jobs.adapters.charts.drawing import NARROW, WIDE, Drawing
 from jobs.pages.answer import Answer, Card, Line, PanelAnswer, Row, cards_of
-from jobs.pages.choice import COMPARES, Choice, Range
+from jobs.pages.choice import COMPARES, FROM, TO, Choice, Range
 from jobs.pages.content import in_words, is_of_counts, plain_percent
 from jobs.pages.live import State
+from jobs.pages.outside import Outside
 from jobs.pages.publication import Publication
 from jobs.pages.words import change_text, direction, scaled, written
 from jobs.report.templates import counted, environment
@@ -26,6 +27,8 @@ from marts.pack import Mart
 _PACKAGES = ("jobs.pages", "jobs.report")
 _ARROWS = {"up": "▲", "down": "▼", "same": ""}
 _STATIC = {"css": ("style.css", "report.css", "pages.css"), "js": ("pages.js",)}
+_RULES, _RULES_OF_A_FIGURE = 20, 3
+"""Broken rules that are listed."""
 _WIDTHS = (("wide", WIDE), ("narrow", NARROW))
 
 
@@ -59,7 +62,8 @@ def dashboard_page(
     is_scripted: bool = False,
 ) -> str:
     """Render the dashboard for a choice; ``is_scripted`` leaves the drawing of charts to the reader's browser."""
-    page = _Page(here, publication, answer, is_scripted)
+    outside = (state.outside or Outside(())).notable.of(answer.choice.range)
+    page = _Page(here, publication, answer, outside, is_scripted)
     earlier = _earlier(state, publication, answer)
     return rendered(
         "dashboard.html.j2",
@@ -82,8 +86,10 @@ def dashboard_page(
         dimension_notes=[f"{item.label}: {item.note}" for item in page.board.dimensions.values() if item.note],
         cards=[page.card(card, earlier) for card in answer.cards],
         cells=publication.cube.count(page.choice),
-        missing=state.outside.text if state.outside else "",
-        drops=state.outside.drops if state.outside else (),
+        missing=outside.text,
+        drops=outside.left_out,
+        rules=outside.rules[:_RULES],
+        days=urlencode({FROM: page.choice.range.first, TO: page.choice.range.last}),
         panels=[page.panel(panel) for panel in answer.panels],
         changes=_changes(answer, earlier),
     )
@@ -131,8 +137,12 @@ def _changes(answer: Answer, earlier: Mapping[str, int | None]) -> list[dict[str
 class _Page:
     """The parts of a dashboard, as its template shows them."""
 
-    def __init__(self, here: str, publication: Publication, answer: Answer, is_scripted: bool) -> None:
+    def __init__(
+        self, here: str, publication: Publication, answer: Answer, outside: Outside, is_scripted: bool
+    ) -> None:
         self.here, self.cube, self.choice, self.is_scripted = here, publication.cube, answer.choice, is_scripted
+        self._kinds, self._outside = publication.kinds, outside
+        self._of_kinds: dict[frozenset[str] | None, Outside] = {}
         self.board: Dashboard = publication.cube.dashboard
         self.query = self._query(self.choice)
 
@@ -142,6 +152,13 @@ class _Page:
 
     def _address(self, choice: Choice) -> str:
         return f"{self.here}{self._query(choice)}"
+
+    def _missing(self, figure: str) -> Outside:
+        """Return what a figure does not have of the chosen days."""
+        kinds = self._kinds.get(figure)
+        if kinds not in self._of_kinds:
+            self._of_kinds[kinds] = self._outside.of(self.choice.range, kinds)
+        return self._of_kinds[kinds]
 
     def chips(self) -> list[dict[str, str]]:
         """Return the chosen values, each with the address of the page without it."""
@@ -169,7 +186,7 @@ class _Page:
 
     def card(self, card: Card, earlier: Mapping[str, int | None]) -> dict[str, Any]:
         figure, value = card.figure, card.value
-        way = direction(figure, value)
+        way, missing = direction(figure, value), self._missing(card.name)
         of_months = [(month, written(figure, number)) for month, number in card.months if number is not None]
         words = f"{figure.label} of {len(of_months)} months"
         if of_months:
@@ -187,6 +204,9 @@ class _Page:
             "why_not": card.why_not,
             "on": card.on,
             "is_of_months": figure.of is not None,
+            "missing": missing.text,
+            "left_out": counted(len(missing.left_out), "drop") if missing.left_out else "",
+            "rules": missing.rules[:_RULES_OF_A_FIGURE],
             "section": card.section,
             "points": charts.spark([scaled(figure, number) for _, number in card.months]),
             "months_words": words,

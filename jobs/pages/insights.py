@@ -42,7 +42,7 @@ def insights(asked: Asked, about: Insights, source: MonthSource) -> list[Insight
     month = _Month(asked, about)
     sentences = [*month.made_the_change(), *month.records(), *month.unusual(), *month.large(), *month.rates()]
     sentences.sort(key=lambda item: (-(item.effect or 0), item.rule, item.text))
-    warnings = [*_warnings(source)]
+    warnings = [*_warnings(source, month.days)]
     return [*sentences[: MOST - len(warnings)], *warnings]
 
 
@@ -150,6 +150,6 @@ class _Month:
         return values
 
 
-def _warnings(source: MonthSource) -> Iterator[Insight]:
-    if source.outside.text:
-        yield Insight("data", f"Not in the figures, over all months: {source.outside.text}.", None, ())
+def _warnings(source: MonthSource, days: Range) -> Iterator[Insight]:
+    if text := source.outside.of(days).text:
+        yield Insight("data", f"Not in the figures: {text}.", None, ())

@@ -10,7 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from jobs.pages.publication import Opener, Outside, Publication, last_run, live_name, read_outside, read_publication
+from jobs.pages.outside import Outside, read_outside
+from jobs.pages.publication import Opener, Publication, last_run, live_name, read_publication
 from jobs.report.differences import Differences, differences
 from marts.dashboard import Dashboard
 from marts.errors import MartsError, Transient, TryLater

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.pages.choice import Bounds
-from jobs.pages.publication import Outside, Publication, read_inside, read_outside, rows_of, schema_of
+from jobs.pages.outside import Outside, read_outside
+from jobs.pages.publication import Publication, read_inside, rows_of, schema_of
 from jobs.ports.warehouse import Warehouse
 from marts.compute.engine import running
 from marts.compute.versions import month_after

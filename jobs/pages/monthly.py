@@ -13,6 +13,7 @@ from jobs.pages.choice import Choice, Range
 from jobs.pages.content import is_of_counts
 from jobs.pages.insights import Insight, insights
 from jobs.pages.month_source import Declared, MonthSource, Row
+from jobs.pages.outside import Outside
 from jobs.pages.words import change_text, direction, plain
 from jobs.report.run_report import RunReport
 from jobs.report.templates import counted, number
@@ -62,7 +63,7 @@ class _Month:
 
     def __init__(self, source: MonthSource, declared: Declared, days: Range, is_so_far: bool) -> None:
         self.source, self.declared, self.days = source, declared, days
-        self.is_so_far = is_so_far
+        self.is_so_far, self.outside = is_so_far, source.outside.of(days)
         self.cube, self.board = source.publication.cube, declared.dashboard
         self.own = Asked(self.cube, Choice(days, compare="month"))
         self.year = Asked(self.cube, Choice(days, compare="year"))
@@ -74,7 +75,7 @@ class _Month:
         report, month_tables = self.declared.report, self.source.tables[month]
         names = dict.fromkeys([*report.figures, *(name for part in report.parts for name in part.figures)])
         stand_out = insights(self.own, report.insights, self.source)
-        parts = [self._summary(), *(self._part(part, month_tables) for part in report.parts), _data(self.source, run)]
+        parts = [self._summary(), *(self._part(part, month_tables) for part in report.parts), _data(self.outside, run)]
         return {
             "schema": SCHEMA,
             "pack": self.declared.pack.name,
@@ -92,7 +93,7 @@ class _Month:
             "insights": [_insight(item) for item in stand_out],
             "parts": parts,
             "annex": self._annex(month_tables),
-            "missing": f"{self.source.outside.text}, over all months" if self.source.outside.text else "",
+            "missing": self.outside.text,
             "warnings": list(run.warnings) if run else ["the ledger has no report of this run"],
         }
 
@@ -273,7 +274,7 @@ def _insight(item: Insight) -> dict[str, Any]:
     return {"rule": item.rule, "text": item.text, "effect": _hundredths(item.effect), "figures": list(item.figures)}
 
 
-def _data(source: MonthSource, run: RunReport | None) -> dict[str, Any]:
+def _data(outside: Outside, run: RunReport | None) -> dict[str, Any]:
     """Return the part about the drops behind the figures."""
     texts, tables = [], []
     if run:
@@ -286,7 +287,7 @@ def _data(source: MonthSource, run: RunReport | None) -> dict[str, Any]:
         rows = [[name, rule.rule, rule.severity, str(rule.unexpected), str(rule.rows)] for name, rule in broken]
         if rows:
             tables.append(_plain_table("Rules that rows of the last run's drops break", _BROKEN, rows))
-    drops = [[drop.object_key, drop.state, str(drop.rows_read), drop.reason] for drop in source.outside.drops]
+    drops = [[drop.object_key, drop.state, str(drop.rows_read), drop.reason] for drop in outside.left_out]
     if drops:
         tables.append(_plain_table(f"Not in the figures: {counted(len(drops), 'drop')}", _LEFT, drops))
     return {

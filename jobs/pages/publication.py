@@ -7,54 +7,16 @@ from datetime import date, datetime
 import pyarrow as pa
 
 from jobs.pages.cube import Cube, UnusualDay
-from jobs.ports.records import ROWS, DropRecord, QualityRecord
 from jobs.ports.warehouse import Warehouse
 from jobs.report.run_records import report_named, require_readable
-from jobs.report.run_report import LEFT_OUT, RunReport
-from jobs.report.templates import counted
+from jobs.report.run_report import RunReport
 from marts.compute.engine import mart_schema
 from marts.dashboard import Dashboard, Unusual
 from marts.errors import UsageError
 from marts.pack import Mart, Pack
 
-_MOST_RULES = 100_000
-"""Broken rules of drops that are kept in memory: those of the last drops."""
 Opener = Callable[[], Warehouse]
 """Opens the target, read only."""
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What the figures do not have, as the ledger says now: a later run may have held a drop back."""
-
-    quarantined: int
-    """Rows in quarantine of drops that count."""
-    drops: tuple[DropRecord, ...]
-    """Drops that are held or rejected."""
-    all_drops: tuple[DropRecord, ...] = ()
-    broken: Mapping[str, Sequence[QualityRecord]] = field(default_factory=dict)
-    """Rules that rows of a drop break, by its delivery."""
-
-    @property
-    def text(self) -> str:
-        """Return it in words; empty if nothing is missing."""
-        parts = [f"{counted(self.quarantined, 'row')} in quarantine"] if self.quarantined else []
-        for state in LEFT_OUT:
-            count = sum(drop.state == state for drop in self.drops)
-            parts += [counted(count, f"{state} drop")] if count else []
-        return ", ".join(parts)
-
-
-def read_outside(warehouse: Warehouse) -> Outside:
-    """Read what the figures do not have."""
-    drops = warehouse.drops()
-    left = sorted((drop for drop in drops if drop.state in LEFT_OUT), key=lambda drop: drop.object_key)
-    broken: dict[str, list[QualityRecord]] = {}
-    for record in sorted(warehouse.quality(_MOST_RULES), key=lambda record: record.rule_id):
-        if record.rule_id != ROWS and record.unexpected:
-            broken.setdefault(record.delivery_id, []).append(record)
-    quarantined = sum(drop.quarantined for drop in drops if drop.state == "live")
-    return Outside(quarantined, tuple(left), tuple(drops), broken)
 
 
 @dataclass(frozen=True)
@@ -69,6 +31,8 @@ class Publication:
     report: RunReport | None
     """Of the run that published it; None if the ledger does not have it any more."""
     cube: Cube
+    kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The kinds of drops that each figure is computed from; of a figure without, all."""
 
 
 def live_name(warehouse: Warehouse, names: Sequence[str]) -> str:
@@ -104,7 +68,18 @@ def read_inside(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publi
     about = dashboard.unusual
     unusual = read_unusual(warehouse, pack.marts[about.mart], about) if about and about.mart in live else ()
     cube = Cube(dashboard, pack.marts, tables, as_of, unusual)
-    return Publication(live_name(warehouse, names), newest.run_id, as_of, published, report, cube)
+    kinds = {name: _kinds_of(pack, dashboard.table_of(figure)) for name, figure in dashboard.figures.items()}
+    return Publication(live_name(warehouse, names), newest.run_id, as_of, published, report, cube, kinds)
+
+
+def _kinds_of(pack: Pack, mart: str) -> frozenset[str]:
+    """Return the kinds of drops that a mart is computed from: facts and dimensions, and those of what it reads."""
+    names = [mart]
+    for name in names:  # it grows
+        names += [other for other in pack.tables_read(name) if other not in names]
+    tables = [pack.tables[name] for name in names]
+    facts = {fact for table in tables for fact in pack.facts_of(table)}
+    return frozenset(facts | {lookup.kind for table in tables for lookup in table.lookups})
 
 
 def read_unusual(warehouse: Warehouse, mart: Mart, about: Unusual) -> tuple[UnusualDay, ...]:

@@ -12,7 +12,7 @@ from jobs.pages.answer import answer
 from jobs.pages.changes import changes_csv, changes_page
 from jobs.pages.choice import PINNED, Choice, parse
 from jobs.pages.content import as_csv, as_json, cells_header
-from jobs.pages.drops import drops_page
+from jobs.pages.drops import DropFilter, drops_page
 from jobs.pages.html import dashboard_page, figures_page, rendered, rows_page, static
 from jobs.pages.live import Live, State
 from jobs.pages.month_pages import HERE as MONTHLY
@@ -180,10 +180,9 @@ class Site:
         state, own = self._live.state, dict(pairs)
         if state.outside is None:
             return self._not_yet(state)
-        chosen, here = {name: own.get(name, "") for name in ("name", "state")}, f"{self._address}/drops"
-        page = drops_page(
-            here, self._pages, self._live.dashboard, self._address, state.outside, chosen, _start(own.get("start", ""))
-        )
+        chosen, start, here = DropFilter.of(own), _start(own.get("start", "")), f"{self._address}/drops"
+        board = self._live.dashboard
+        page = drops_page(here, self._pages, board, self._address, state.outside, chosen, start)
         return Reply(200, _HTML, page.encode())
 
     def _monthly(self, months: MonthPages, path: str) -> Reply:

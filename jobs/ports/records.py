@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
 from jobs.ports.notices import Notice
@@ -52,6 +53,9 @@ class DropRecord:
     """JSON about the rows of a drop that left the marts: they may be delivered again as other bytes."""
     gone: str = ""
     """Status of a live drop whose object was removed, independent of its reason: KEPT, ASKED, or both."""
+    first_day: str = ""
+    """First and last day of its clean rows; empty if it has none, or if an earlier version wrote the record."""
+    last_day: str = ""
 
     @property
     def kept(self) -> bool:
@@ -62,6 +66,10 @@ class DropRecord:
     def asked(self) -> bool:
         """Return whether a decision about it is pending."""
         return ASKED in self.gone
+
+    def may_be_of(self, first: date, last: date) -> bool:
+        """Return whether it may have rows of some days: it has, or its days are not known."""
+        return not self.first_day or (self.first_day <= last.isoformat() and first.isoformat() <= self.last_day)
 
     @property
     def counted_total(self) -> Decimal:

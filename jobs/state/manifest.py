@@ -67,6 +67,11 @@ class MonthLines(_Value):
     """The days of the month that have lines, a bit each, that of the first is 2; 0 if an earlier version wrote it."""
     files: tuple[LinesFile, ...]
 
+    @property
+    def first_number(self) -> int:
+        """Return the number of its first day with lines in the month; 1 if it is not known."""
+        return (self.days & -self.days).bit_length() - 1 if self.days else 1
+
 
 class Reason(_Value):
     """A broken rule: how many rows break it, and an example."""
@@ -150,6 +155,14 @@ class Manifest(_Value):
     @property
     def clean(self) -> int:
         return self.rows_read - self.quarantined
+
+    @property
+    def span(self) -> tuple[str, str]:
+        """Return the first and the last day of its clean lines; empty if it has none."""
+        if not self.months:
+            return "", ""
+        first, last = min(self.months), max(self.months)
+        return f"{first}-{self.months[first].first_number:02}", self.months[last].last_day
 
     @property
     def bad_ratio(self) -> float:

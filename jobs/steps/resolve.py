@@ -116,6 +116,8 @@ class ResolvedDrop:
     def record(self, run_id: str) -> DropRecord:
         """Return its ledger record. A drop whose object was removed is live as long as it counts."""
         delivery, report, drop = self.drop.delivery, self.report, self.drop
+        manifest = drop.manifest or drop.twin
+        first_day, last_day = manifest.span if manifest else ("", "")
         state = "live" if self.state == "missing" else self.state
         if drop.record and (state == "withdrawn" or drop.manifest is None):
             return replace(drop.record, state=state, reason=self.reason, run_id=run_id, gone=self.gone)
@@ -142,6 +144,8 @@ class ResolvedDrop:
             replaced_cents=self.counts.replaced_cents,
             counted_cents=self.counts.counted_cents,
             gone=self.gone,
+            first_day=first_day,
+            last_day=last_day,
         )
 
 
@@ -232,10 +236,10 @@ class Resolved:
         }
 
     def changed(self, ledger: Sequence[DropRecord], run_id: str) -> list[DropRecord]:
-        """Return the records that differ from those in the ledger."""
+        """Return the records that differ from those in the ledger; not if only the ledger lacks the days."""
         known = {record.delivery_id: replace(record, run_id=run_id) for record in ledger}
         records = [item.record(run_id) for item in self.all if item.state != "deferred"]
-        return [record for record in records if known.get(record.delivery_id) != record]
+        return [record for record in records if _with_days(known.get(record.delivery_id), record) != record]
 
     def unheard(self, ledger: Sequence[DropRecord]) -> list[ResolvedDrop]:
         """Return rejected, held and missing drops that no earlier run reported, or only for another reason.
@@ -263,6 +267,13 @@ class Resolved:
         by_id |= {name: replace(by_id[name], state="held", reason=reason) for name, reason in reasons.items()}
         items = tuple(by_id[v.drop.delivery.id] for v in self.all)
         return _with_series(_with_what_they_replace(replace(self, all=items)))
+
+
+def _with_days(known: DropRecord | None, record: DropRecord) -> DropRecord | None:
+    """Return a record of the ledger with the days of another one, if an earlier version wrote it without."""
+    if known is None or known.first_day:
+        return known
+    return replace(known, first_day=record.first_day, last_day=record.last_day)
 
 
 def _names(delivery: str, key: str, content: str) -> list[str]:

@@ -15,7 +15,8 @@ from jobs.pages.choice import Choice, Range
 from jobs.pages.cube import Cube, UnusualDay
 from jobs.pages.insights import MOST, Insight, insights
 from jobs.pages.month_source import MonthSource
-from jobs.pages.publication import Outside, Publication
+from jobs.pages.outside import Outside
+from jobs.pages.publication import Publication
 from jobs.ports.records import DropRecord
 from marts.compute.engine import mart_schema
 from marts.packs import shipped
@@ -54,7 +55,7 @@ def source_of(sales: Sequence[Sale], unusual: Sequence[tuple[date, int, int]] = 
     cube = Cube(BOARD, MARTS, tables, LAST, [UnusualDay(*item) for item in unusual])
     publication = Publication("1", "run", LAST, datetime(2026, 1, 1, tzinfo=UTC), None, cube)
     drop = DropRecord("sales", "sales/a.csv", "d", "e", 1, "2025", "held", "41 rows are bad", 50, 0, 0, 0, "run")
-    return MonthSource(publication, Outside(0, (drop,) if held else ()), {})
+    return MonthSource(publication, Outside((drop,) if held else ()), {})
 
 
 def sentences(source: MonthSource) -> list[Insight]:
@@ -131,7 +132,7 @@ def test_a_rate_beyond_its_last_months_is_named() -> None:
 
 def test_what_is_missing_is_named_last() -> None:
     items = sentences(source_of(usual(*even("2025-12", 150, 1)), held=True))
-    assert items[-1] == Insight("data", "Not in the figures, over all months: 1 held drop.", None, ())
+    assert items[-1] == Insight("data", "Not in the figures: 1 held drop.", None, ())
     assert len(items) > 1
 
 

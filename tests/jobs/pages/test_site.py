@@ -1,6 +1,7 @@
 """What each address answers, without a server: pages, files, readiness, another publication."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -299,6 +300,41 @@ def test_drops_are_listed_with_what_counts_and_the_rules_that_rows_break(tmp_pat
     assert "quantity" in page  # the rule that a row breaks
     (row,) = re.findall(r"<tr><th scope=\"row\">sales/second.csv</th>(.*?)</tr>", page, re.DOTALL)
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
-    assert cells[:6] == ["held", "2", "1", "1", "0", ""]  # none of its rows counts
-    assert "No drop has this name and state." in served.text("/retail/drops?name=nothing")
+    assert cells[0] == "held"
+    assert cells[2:7] == ["2", "1", "1", "0", ""]  # none of its rows counts
+    assert "No drop is as chosen." in served.text("/retail/drops?name=nothing")
     assert "sales/first.csv" in served.text("/retail/drops?state=live&start=0")
+
+
+def test_a_drop_that_does_not_count_is_missing_in_figures_of_its_days(tmp_path: Any) -> None:
+    place = company(tmp_path)
+    good, bad = line("Good", 2, 121, day="2024-03-05"), line("Bad", 2, 121, day="2024-03-09", quantity=0, total="0.00")
+    place.put("sales/held.csv", sales(good, bad, bad))
+    place.put("sales/some.csv", sales(*[line(f"S{n}", 2, 121, day="2024-02-20") for n in range(60)], bad))
+    place.judge = True
+    assert place.build().error is None
+    served = Served(place)
+    served.live.look()
+    march, february, day = (
+        "from=2024-03-01&to=2024-03-31",
+        "from=2024-02-01&to=2024-02-29",
+        "from=2024-03-06&to=2024-03-08",
+    )
+    page = served.text(f"/retail?{march}")
+    assert '<a href="#missing">1 held drop</a>' in page
+    assert page.count('aria-label="1 drop of these days not in it"') == 7  # of each figure: all are of sales
+    assert 'id="rules"' not in page  # of drops that count only
+    page = served.text(f"/retail?{february}")
+    assert '<a href="#missing">1 row in quarantine</a>' in page
+    assert "held.csv" not in page
+    (row,) = re.findall(r"<tr><th scope=\"row\"><a [^>]*>quantity is not 0.*?</tr>", page)
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["sales", "critical", "1", "61", "1"]
+    (link,) = re.findall(r"<a href=\"([^\"]+)\">quantity is not 0", row)
+    drops = served.text(html.unescape(link))
+    assert "sales/some.csv" in drops
+    assert "held.csv" not in drops
+    assert 'id="missing"' not in served.text(f"/retail?{day}")
+    assert "held.csv" in served.text(f"/retail/drops?{march}")
+    assert "held.csv" not in served.text(f"/retail/drops?{day}")
+    assert "first.csv" in served.text(f"/retail/drops?{day}")
+    assert "held.csv" in served.text("/retail/drops?from=never")

@@ -310,7 +310,8 @@ def test_old_rows_that_cannot_be_removed_fail_nothing(fed: Place, monkeypatch: p
 def test_a_ledger_of_an_older_version_gets_what_it_lacks(fed: Place, warehouse: Any) -> None:
     for table in ("marts_history", "marts_publications", "marts_epoch"):
         warehouse.execute(f"DROP TABLE {table}")
-    for table, column in (("marts_drops", "content"), ("marts_runs", "policy"), ("marts_runs", "version")):
+    columns = (("marts_drops", "content"), ("marts_drops", "first_day"), ("marts_drops", "last_day"))
+    for table, column in (*columns, ("marts_runs", "policy"), ("marts_runs", "version")):
         warehouse.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     assert warehouse.runs(1)[0].policy == ""
     assert warehouse.publications(2) == []
