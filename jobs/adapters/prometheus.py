@@ -1,10 +1,17 @@
-"""Export to Prometheus: a file for node_exporter's textfile collector, and the Pushgateway."""
+"""Export to Prometheus: a file for node_exporter's textfile collector, the Pushgateway, and a server that it asks."""
 
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, pushadd_to_gateway, write_to_textfile
+from prometheus_client import (
+    CollectorRegistry,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+    pushadd_to_gateway,
+    write_to_textfile,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -36,6 +43,28 @@ def push(gateway: str, pipeline: str, samples: Sequence[Sample], timeout: float)
     except (OSError, HTTPException, ValueError) as error:
         hint = "check that metrics.pushgateway is the URL of a Pushgateway and reachable from here"
         raise ServiceError(f"the Pushgateway does not accept the metrics: {error}", gateway, hint) from error
+
+
+class ServerMetrics:
+    """The metrics of a server: its process and its answers, beside the samples that it is given."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._seconds = Histogram(
+            f"{PREFIX}pages_request_duration_seconds",
+            "Seconds that answers took, by status.",
+            ["status"],
+            registry=self._registry,
+        )
+
+    def observe(self, status: int, seconds: float) -> None:
+        """Count an answer."""
+        self._seconds.labels(str(status)).observe(seconds)
+
+    def exposed(self, samples: Sequence[Sample]) -> bytes:
+        """Return everything in the text format of Prometheus."""
+        return generate_latest(self._registry) + generate_latest(_registry(samples))
 
 
 def _kept(path: str, samples: Sequence[Sample]) -> list[Sample]:

@@ -30,6 +30,11 @@ _COOKIE = "marts_token"
 _USER = "X-Forwarded-User"
 _COMPRESSED = 1024
 """Bytes from which an answer is compressed."""
+_CSP = "Content-Security-Policy"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "form-action 'self'; base-uri 'none'"
+)
 _log = logging.getLogger("marts.pages")
 
 
@@ -50,6 +55,8 @@ class Reply(Protocol):
 
 Respond = Callable[[str, str], Reply]
 """Answers the path and the query of an address."""
+Observe = Callable[[int, float], None]
+"""Counts an answer: its status, and the seconds that it took."""
 Door = Literal["token", "proxy", "none"]
 
 
@@ -64,13 +71,10 @@ class Doors:
     embed: Sequence[str] = ()
     """Sites that may show the pages in a frame."""
 
-    def policy(self) -> str:
-        """Return the policy of the content."""
+    def policy(self, own: str = "") -> str:
+        """Return the policy of the content; ``own`` is that of a page without the frames that may show it."""
         frames = " ".join(self.embed) or "'none'"
-        return (
-            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-            f"form-action 'self'; base-uri 'none'; frame-ancestors {frames}"
-        )
+        return f"{own or _POLICY}; frame-ancestors {frames}"
 
 
 @dataclass
@@ -81,15 +85,19 @@ class _Seen:
     rows: int = 0
 
 
-HEALTH = ("/healthz", "/readyz")
-"""Addresses of probes: everybody may ask them, and they wait for no turn."""
+HEALTH = ("/healthz", "/readyz", "/metrics")
+"""Addresses of probes and of Prometheus: everybody may ask them, and they wait for no turn."""
+
+
+def _ignore(status: int, seconds: float) -> None:
+    """Count nothing."""
 
 
 class Server:
     """A server that runs in the event loop of its caller."""
 
-    def __init__(self, respond: Respond, doors: Doors) -> None:
-        self._respond, self._doors = respond, doors
+    def __init__(self, respond: Respond, doors: Doors, observe: Observe = _ignore) -> None:
+        self._respond, self._doors, self._observe = respond, doors, observe
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._threads = ThreadPoolExecutor(_THREADS, "page")
         application = web.Application(client_max_size=0)
@@ -128,15 +136,18 @@ class Server:
             _log.exception("%s failed", request.path)
             answer = web.Response(status=500, text="This page failed: the log of the server says why.\n")
         answer.headers.setdefault("Cache-Control", "no-store")
-        answer.headers["Content-Security-Policy"] = self._doors.policy()
+        answer.headers[_CSP] = self._doors.policy(answer.headers.get(_CSP, ""))
         answer.headers["X-Content-Type-Options"] = "nosniff"
         answer.headers["Referrer-Policy"] = "no-referrer"
         answer.headers["Server"] = "Martwright"
+        seconds = time.monotonic() - began
+        if request.path not in HEALTH:
+            self._observe(answer.status, seconds)
         fields = {
             "user": seen.user,
             "path": request.path,
             "status": answer.status,
-            "milliseconds": round((time.monotonic() - began) * 1000),
+            "milliseconds": round(seconds * 1000),
             "rows": seen.rows,
         }
         level = logging.DEBUG if request.path in HEALTH else logging.INFO  # probes ask every few seconds
@@ -220,14 +231,16 @@ def _is_among(peer: str, proxies: Sequence[str]) -> bool:
         return False
 
 
-def serve(respond: Respond, doors: Doors, host: str, port: int, started: Callable[[int], None]) -> None:
+def serve(
+    respond: Respond, doors: Doors, host: str, port: int, started: Callable[[int], None], observe: Observe = _ignore
+) -> None:
     """Serve until SIGINT or SIGTERM; call ``started`` with the port."""
 
     async def run() -> None:
         ended, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
-        server = Server(respond, doors)
+        server = Server(respond, doors, observe)
         started(await server.start(host, port))
         try:
             await ended.wait()

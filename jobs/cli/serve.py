@@ -38,7 +38,9 @@ def serve_pages(settings: "Settings", bind: str | None = None, port: int | None 
     """Serve the dashboard of a target until a signal."""
     from jobs.adapters import web
     from jobs.adapters.charts.drawing import prepare
+    from jobs.adapters.prometheus import ServerMetrics
     from jobs.pages.site import Site
+    from jobs.pages.written import WrittenPages
 
     Stop().listen()  # first: PID 1 of a container ignores signals that it does not handle
     voice(settings.log)
@@ -51,9 +53,12 @@ def serve_pages(settings: "Settings", bind: str | None = None, port: int | None 
         typer.echo(f"nothing to show yet: {state.trouble.what}", err=True)
     watcher = threading.Thread(target=partial(live.watch, settings.pages.poll_seconds), daemon=True)
     watcher.start()
-    site = Site(live, _now, settings.pages.poll_seconds * _FRESH, _reports(settings))
+    reports, metrics = _opener(settings, "reports"), ServerMetrics()
+    names = web.is_loopback(host) and not settings.pages.auth if settings.pages.names is None else settings.pages.names
+    written = WrittenPages(reports if names else None, _opener(settings, "docs"))
+    site = Site(live, _now, settings.pages.poll_seconds * _FRESH, reports, written, metrics.exposed)
     started = partial(_announce, host, settings.domain.name, doors)
-    web.serve(site.respond, doors, host, settings.pages.port if port is None else port, started)
+    web.serve(site.respond, doors, host, settings.pages.port if port is None else port, started, metrics.observe)
     live.end()
 
 
@@ -76,12 +81,12 @@ def _live(settings: "Settings") -> "Live":
     return Live(pack, dashboard, opener, _now)
 
 
-def _reports(settings: "Settings") -> "Callable[[], Store] | None":
-    """Return what opens the folder of the reports; None if the settings do not say where it is: pages do without."""
+def _opener(settings: "Settings", folder: str) -> "Callable[[], Store] | None":
+    """Return what opens the folder of reports or docs; None if no setting says where it is: pages do without."""
     from jobs.adapters.store.open import open_store
 
     try:
-        place = settings.reports_uri
+        place = settings.reports_uri if folder == "reports" else settings.docs_uri
     except UsageError:
         return None
     return lambda: open_store(place, settings.s3)

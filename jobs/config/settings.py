@@ -151,6 +151,11 @@ class Pages(_Part):
     proxies: tuple[str, ...] = Field((), description="addresses of the reverse proxies that may name a user")
     embed: tuple[str, ...] = Field((), description="sites that may embed the pages in a frame: https://host")
     poll_seconds: float = Field(15, gt=0, le=3600, description="seconds between two looks for another publication")
+    names: bool | None = Field(
+        None,
+        description="whether readers may see names of people, which are on the pages of runs; by default only without "
+        "`auth` on a loopback address",
+    )
 
     @model_validator(mode="after")
     def _auth_is_complete(self) -> Self:

@@ -16,9 +16,12 @@ import pyarrow as pa
 
 from jobs.pages.choice import Bounds, Choice, Range
 from marts.dashboard import Dashboard, Dimension, Elsewhere, Figure
+from marts.errors import Busy
 from marts.pack import Mart
 
 UNKNOWN = "unknown"
+LIMIT, _LIMIT_OF_ALL = 2.0, 60.0
+"""Seconds that a query may take, and one that reads all chosen cells."""
 Sums = tuple[int, ...]
 """One for each of `Cube.columns`."""
 
@@ -73,6 +76,7 @@ class Cube:
         for name in tables:
             self._database.unregister(f"given_{name}")
         self.bounds = self._bounds(as_of)
+        ((self.size,),) = self._database.execute("SELECT count(*) FROM cells").fetchall()
         self._local = threading.local()
 
     def _create_type(self, name: str) -> None:
@@ -247,7 +251,7 @@ class Cube:
         names = ["day", *(f"d_{name}" for name in self.dashboard.dimensions), *(f"s_{name}" for name in self.columns)]
         order = ", ".join(str(n + 1) for n in range(1 + len(self.dashboard.dimensions)))
         query = f"SELECT {', '.join(names)} FROM cells WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
-        return self._ask(query, [*values, limit, offset])
+        return self._ask(query, [*values, limit, offset], LIMIT if limit else _LIMIT_OF_ALL)
 
     def elsewhere(self, name: str, choice: Choice) -> dict[str, tuple[int, int]]:
         """Return the two sums of a figure of a table by month in each month."""
@@ -285,12 +289,21 @@ class Cube:
         chosen, values = _chosen(choice, "TRY_CAST(? AS t_{})")
         return f"day BETWEEN ? AND ? AND {chosen}", [days.first, days.last, *values]
 
-    def _ask(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a query, in this thread's own cursor."""
+    def _ask(self, query: str, values: Sequence[Any], seconds: float | None = None) -> list[tuple[Any, ...]]:
+        """Run a query, in this thread's own cursor. Raise Busy after ``seconds``, by default `LIMIT`."""
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
         if cursor is None:
             cursor = self._local.cursor = self._database.cursor()
-        rows: list[tuple[Any, ...]] = cursor.execute(query, list(values)).fetchall()
+        limit = LIMIT if seconds is None else seconds
+        timer = threading.Timer(limit, cursor.interrupt)
+        timer.start()
+        try:
+            rows: list[tuple[Any, ...]] = cursor.execute(query, list(values)).fetchall()
+        except duckdb.InterruptException as error:
+            hint = "Choose fewer days, or try again when fewer people ask."
+            raise Busy(f"a query of the cells took longer than {limit:g} seconds", "pages", hint) from error
+        finally:
+            timer.cancel()
         return rows
 
 

@@ -86,6 +86,7 @@ def dashboard_page(
         dimension_notes=[f"{item.label}: {item.note}" for item in page.board.dimensions.values() if item.note],
         cards=[page.card(card, earlier) for card in answer.cards],
         cells=publication.cube.count(page.choice),
+        warnings=publication.report.warnings if publication.report else (),
         missing=outside.text,
         drops=outside.left_out,
         rules=outside.rules[:_RULES],
@@ -95,14 +96,14 @@ def dashboard_page(
     )
 
 
-def _notes(publication: Publication) -> list[tuple[str, str]]:
-    """Return what a reader must know: the checks of the run that published, its warnings, what is not in it."""
+def _notes(publication: Publication) -> list[tuple[str, str, str]]:
+    """Return what a reader must know: the checks of the run that published, and its warnings with where they are."""
     report = publication.report
     if report is None:
-        return [("warned", "the ledger has no report of this run")]
-    notes = [("passed", "sums equal the clean lines")]
+        return [("warned", "the ledger has no report of this run", "")]
+    notes = [("passed", "sums equal the clean lines", "")]
     if count := len(report.warnings):
-        notes.append(("warned", counted(count, "warning")))
+        notes.append(("warned", counted(count, "warning"), "#warnings"))
     return notes
 
 

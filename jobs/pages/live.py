@@ -41,8 +41,10 @@ class State:
     """The one that was shown before."""
     outside: Outside | None = None
     trouble: Trouble | None = None
-    looked_at: datetime | None = None
+    answered_at: datetime | None = None
     """When the target last answered."""
+    looked_at: datetime | None = None
+    """When the last look for another publication ended, whether the target answered or not."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,12 @@ class Live:
             if before.trouble is None:
                 _log.warning("%s: %s", error.where, error.what)
             trouble = Trouble(error.what, since, isinstance(error, TryLater))
-            self.state = replace(before, trouble=trouble)
+            self.state = replace(before, trouble=trouble, looked_at=self._now())
             return self.state
         is_new = before.publication is not None and current is not before.publication
         previous = before.publication if is_new else before.previous
-        self.state = State(current, previous, outside, None, self._now())
+        now = self._now()
+        self.state = State(current, previous, outside, None, now, now)
         return self.state
 
     def compare(self) -> None:

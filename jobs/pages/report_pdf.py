@@ -101,6 +101,7 @@ class _View:
             "changes": self.changes(),
             "parts": [self.part(part) for part in content["parts"]],
             "outside": self.outside(),
+            "warnings": [self.text(text) for text in self.content["warnings"]],
             "definitions": [
                 {"label": self.text(figure["label"]), "text": self.text(figure["definition"])}
                 for figure in content["figures"]
@@ -153,8 +154,8 @@ class _View:
         return {**changed, "is_flipped": False}  # it stands on the first page, beside a bar
 
     def outside(self) -> list[str]:
-        """Return what is not in the report, and what a reader must know."""
-        texts = [self.text(text) for text in (self.content["missing"], *self.content["warnings"]) if text]
+        """Return what is not in the report, and letters that the PDF does not have."""
+        texts = [self.text(self.content["missing"])] if self.content["missing"] else []
         if self.missing:
             what = f"No font of this report has {named(self.missing)}: these are boxes, with ! after the text"
             texts.append(f"{what}. The attached report.json has it as it is.")

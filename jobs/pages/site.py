@@ -15,12 +15,15 @@ from jobs.pages.content import as_csv, as_json, cells_header
 from jobs.pages.drops import DropFilter, drops_page
 from jobs.pages.html import dashboard_page, figures_page, rendered, rows_page, static
 from jobs.pages.live import Live, State
+from jobs.pages.metrics import samples
 from jobs.pages.month_pages import HERE as MONTHLY
 from jobs.pages.month_pages import MonthPages
 from jobs.pages.publication import Publication
+from jobs.pages.written import DOCS, INDEX, POLICY, REPORTS, WrittenPages
+from jobs.ports.metrics import Sample
 from jobs.ports.store import Store
 from jobs.runtime.escaping import csv_for_spreadsheet
-from marts.errors import MartsError
+from marts.errors import Busy, MartsError, ObjectChanged
 from marts.values import amount_of
 
 LONGEST = 4096
@@ -30,6 +33,7 @@ ROWS = 100
 _MOST_NAMES = 200
 _HTML, _JSON, _CSV, _TEXT, _PDF = "text/html", "application/json", "text/csv", "text/plain", "application/pdf"
 _KINDS = {"css": "text/css", "js": "text/javascript"}
+_NOT_SERVED = "Pages of runs name people: the server shows them with pages.names, if it can read their folder."
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -49,11 +53,18 @@ class Site:
     """The pages of one pack."""
 
     def __init__(
-        self, live: Live, now: Callable[[], datetime], fresh_for: float, reports: Callable[[], Store] | None = None
+        self,
+        live: Live,
+        now: Callable[[], datetime],
+        fresh_for: float,
+        reports: Callable[[], Store] | None = None,
+        written: WrittenPages | None = None,
+        exposed: Callable[[Sequence[Sample]], bytes] | None = None,
     ) -> None:
-        """Serve what is live; it is ready while the target has answered within ``fresh_for`` seconds.
+        """Serve what is live; it is ready while it has looked for a publication within ``fresh_for`` seconds.
 
-        ``reports`` opens the folder of the reports, if it can be reached.
+        ``reports`` opens the folder of the reports, if it can be reached; ``written`` are the pages of builds;
+        ``exposed`` writes the metrics of the server with some of its pages.
         """
         self._live, self._now, self._fresh_for = live, now, fresh_for
         pack = live.pack.name
@@ -65,8 +76,11 @@ class Site:
             ("/figures", "Figures"),
         ]
         self._months = MonthPages(reports, self._pages) if reports else None
+        self._written, self._exposed = written or WrittenPages(None, None), exposed
         if reports:
             self._pages.insert(1, (MONTHLY, "Monthly"))
+        links = ((REPORTS, "/runs", "Runs"), (DOCS, "/quality", "Data quality"))
+        self._pages += [(address, text) for folder, address, text in links if self._written.has(folder)]
         self._routes: dict[str, Callable[[Pairs], Reply]] = {
             "/": self._start,
             self._address: partial(self._current, self._dashboard, self._not_yet),
@@ -82,6 +96,9 @@ class Site:
             "/live": self._name,
             "/healthz": lambda _: _text(200, "ok\n"),
             "/readyz": self._ready,
+            "/metrics": self._metrics,
+            "/runs": partial(self._index, REPORTS),
+            "/quality": partial(self._index, DOCS),
             f"/static/{script_name()}": lambda _: _static(_KINDS["js"], script(), ()),
             **{f"/static/{name}": partial(_static, _KINDS[end], content) for end, (name, content) in static().items()},
         }
@@ -92,6 +109,8 @@ class Site:
             return self._message(414, "The address is too long", f"It may have {LONGEST:,} characters.")
         if self._months and path.startswith(MONTHLY):
             return self._monthly(self._months, path)
+        if path.startswith((f"/{REPORTS}/", f"/{DOCS}/")):
+            return self._built(path)
         route = self._routes.get(path)
         if route is None:
             return self._message(404, "There is no such page", "The figures are on the dashboard.")
@@ -99,7 +118,10 @@ class Site:
             pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_NAMES)
         except ValueError:
             return self._message(400, "The address cannot be read", f"It may have {_MOST_NAMES:,} values.")
-        return route(pairs)
+        try:
+            return route(pairs)
+        except Busy as error:
+            return self._message(503, "This took too long", f"{error.what[:1].upper()}{error.what[1:]}.", error.hint)
 
     def _message(self, status: int, title: str, *texts: str) -> Reply:
         links = [("To the dashboard", self._address)]
@@ -202,6 +224,28 @@ class Site:
         except MartsError as error:
             return self._message(503, "The reports cannot be read", f"{error.where}: {error.what}")
 
+    def _index(self, folder: str, _: Pairs) -> Reply:
+        if self._written.has(folder):
+            return Reply(302, _TEXT, b"", {"Location": f"/{folder}/{INDEX}"})
+        return self._message(404, "These pages are not served", _NOT_SERVED)
+
+    def _built(self, path: str) -> Reply:
+        """Answer with a page that a build has written."""
+        try:
+            page = self._written.page(path)
+        except ObjectChanged:  # the folder has no such file
+            page = None
+        except MartsError as error:
+            return self._message(503, "The pages of builds cannot be read", f"{error.where}: {error.what}")
+        if page is None:
+            return self._message(404, "There is no such page", "Pages of old runs are removed.", _NOT_SERVED)
+        return Reply(200, _HTML, page, {"Content-Security-Policy": POLICY})
+
+    def _metrics(self, _: Pairs) -> Reply:
+        """Answer with the metrics of the server, for Prometheus: no figure of the marts is among them."""
+        content = self._exposed(samples(self._live.state)) if self._exposed else b""
+        return Reply(200, _TEXT, content)
+
     def _figures(self, _: Pairs) -> Reply:
         page = figures_page("/figures", self._pages, self._live.dashboard, self._live.pack.marts)
         return Reply(200, _HTML, page.encode())
@@ -229,8 +273,7 @@ class Site:
         is_fresh = state.looked_at and (self._now() - state.looked_at).total_seconds() < self._fresh_for
         if state.publication is None:
             return _text(503, "nothing is loaded yet\n")
-        is_build = state.trouble is not None and state.trouble.is_build
-        return _text(200, "ready\n") if is_fresh or is_build else _text(503, "the target does not answer\n")
+        return _text(200, "ready\n") if is_fresh else _text(503, "it does not look for publications any more\n")
 
 
 def _start(text: str) -> int:

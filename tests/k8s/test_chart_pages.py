@@ -202,12 +202,15 @@ def test_pods_are_replaced_when_what_they_read_at_the_start_changes() -> None:
     assert len({checksum(pack) for pack in packs}) == 2
 
 
-def test_only_the_ingress_controller_and_helm_test_come_in_and_only_the_database_is_reached() -> None:
+def test_only_the_ingress_controller_helm_test_and_prometheus_come_in_and_only_the_database_is_reached() -> None:
     policy = policy_of(golden("pages"))
     assert policy["podSelector"] == {"matchLabels": DASHBOARD}
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    (rule,) = policy["ingress"]
+    rule, scrape = policy["ingress"]
     controller, test = rule["from"]
+    (prometheus,) = scrape["from"]
+    assert prometheus["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+    assert scrape["ports"] == rule["ports"]
     assert controller["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}
     tests = object_named(golden("pages"), "Pod", f"{NAME}-test")["metadata"]["labels"]
     assert test["podSelector"]["matchLabels"].items() <= tests.items()
@@ -218,7 +221,17 @@ def test_only_the_ingress_controller_and_helm_test_come_in_and_only_the_database
     assert "to" not in dns
     assert database["to"] == [{"ipBlock": {"cidr": "10.0.0.5/32"}}]
     assert more["ports"] == [{"port": 443}]
-    assert policy["ingress"][1] == {"from": [{"podSelector": {"matchLabels": {"app": "debug"}}}]}
+    assert policy["ingress"][2] == {"from": [{"podSelector": {"matchLabels": {"app": "debug"}}}]}
+
+
+def test_prometheus_scrapes_the_port_of_its_pods() -> None:
+    monitors = of_kind(golden("everything-on"), "PodMonitor")
+    spec = monitors[NAME]["spec"]
+    assert spec["selector"] == {"matchLabels": DASHBOARD}
+    (endpoint,) = spec["podMetricsEndpoints"]
+    assert (endpoint["port"], endpoint["path"]) == ("http", "/metrics")
+    (container,) = [each for each in pod_of(golden("everything-on"))["spec"]["containers"] if "ports" in each]
+    assert [port["name"] for port in container["ports"]] == ["http"]
 
 
 @pytest.mark.parametrize("name", ["pages", "everything-on"])

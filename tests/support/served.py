@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from jobs.adapters.prometheus import ServerMetrics
 from jobs.adapters.store.open import open_store
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.adapters.web import Doors, Respond, Server
@@ -16,6 +17,7 @@ from jobs.config.packs import required_dashboard
 from jobs.config.settings import MySQL
 from jobs.pages.live import Live
 from jobs.pages.site import Reply, Site
+from jobs.pages.written import WrittenPages
 from marts.packs import shipped
 from support.kit import Place
 
@@ -62,7 +64,11 @@ class Served:
         opener = partial(open_warehouse, place.address, MySQL(), pack, True, 0, False)
         self.live = Live(pack, required_dashboard(pack), opener, self.clock)
         configured = place.configured()
-        self.site = Site(self.live, self.clock, 60, lambda: open_store(configured.reports_uri, configured.s3))
+        self.metrics = ServerMetrics()
+        reports, docs = (
+            partial(open_store, uri, configured.s3) for uri in (configured.reports_uri, configured.docs_uri)
+        )
+        self.site = Site(self.live, self.clock, 60, reports, WrittenPages(reports, docs), self.metrics.exposed)
 
     def get(self, address: str) -> Reply:
         path, _, query = address.partition("?")

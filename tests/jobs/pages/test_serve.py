@@ -78,21 +78,30 @@ def _doctor(place: Place) -> list[dict[str, str]]:
     return checks
 
 
-def test_serve_prints_its_address_answers_and_ends_with_a_signal(tmp_path: Path) -> None:
+def test_serve_prints_its_address_answers_and_ends_with_a_signal_also_for_readers_who_stay(tmp_path: Path) -> None:
     place = company(tmp_path)
-    assert place.build().error is None
+    assert place.run().error is None
     command = [MARTS, "serve", "--target", place.address, "--port", "0"]
-    quiet = {**os.environ, "MARTS_LOG__FORMAT": "text"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet) as process:
+    own = {**os.environ, "MARTS_LOG__FORMAT": "text", "MARTS_STATE": str(tmp_path / "state")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=own) as process:
         assert process.stdout
         address = process.stdout.readline().strip()
+        parts = urlsplit(address)
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=20)
         try:
             assert address.endswith("/retail")
             with urlopen(address, timeout=20) as page:
                 assert "as of <strong>2024-03-31</strong>" in page.read().decode()
+            with urlopen(address.replace("/retail", "/runs"), timeout=20) as page:
+                assert "run-1" in page.read().decode()  # of this machine only, without a door: pages with names
+            with urlopen(address.replace("/retail", "/metrics"), timeout=20) as page:
+                assert 'martwright_pages_request_duration_seconds_count{status="200"} 2.0' in page.read().decode()
+            connection.request("GET", parts.path)
+            assert connection.getresponse().read()
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+        connection.close()
 
 
 def test_an_address_that_is_in_use_is_named(tmp_path: Path) -> None:
@@ -106,23 +115,6 @@ def test_an_address_that_is_in_use_is_named(tmp_path: Path) -> None:
     assert ended.returncode == UsageError.exit_code
     assert f"127.0.0.1:{port}: cannot listen: " in ended.stderr
     assert "--port" in ended.stderr
-
-
-def test_a_signal_ends_it_with_a_reader_who_stays_connected(tmp_path: Path) -> None:
-    place = company(tmp_path)
-    assert place.build().error is None
-    command = [MARTS, "serve", "--target", place.address, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout
-        parts = urlsplit(process.stdout.readline().strip())
-        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=20)
-        try:
-            connection.request("GET", parts.path)
-            assert connection.getresponse().read()
-        finally:
-            process.send_signal(signal.SIGTERM)
-        assert process.wait(8) == 0
-        connection.close()
 
 
 def test_a_signal_ends_it_while_the_database_does_not_answer() -> None:

@@ -14,14 +14,19 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from support.dashboards import BOARD, HEADER, LAST, cells_by_hand, company
 from support.kit import CUSTOMERS, Place, line, sales
 from support.served import Served
 
 from jobs.adapters.warehouse.duckdb import DuckDBWarehouse
+from jobs.pages.site import Site
+from jobs.pages.written import WrittenPages
 from jobs.ports.warehouse import Warehouse
+from marts.errors import Busy
 
 pytestmark = pytest.mark.usefixtures("all_marts")
 HOSTILE = "<script>alert(1)</script>&\"'=1+1"
@@ -130,20 +135,61 @@ def test_a_build_that_has_the_file_and_a_lost_file_leave_the_last_publication(se
     assert "The target has not answered since 12:00 UTC: the last publication is shown" in page
     served.clock.now += timedelta(minutes=5)
     assert served.get("/readyz").status == 503
+    served.live.look()
+    assert served.get("/readyz").status == 200  # it shows the last publication, and says since when
+    gauges = measured(served)
+    assert gauges["martwright_pages_trouble"] == 1
+    assert gauges["martwright_pages_looked_timestamp_seconds"] == served.clock.now.timestamp()
+    assert gauges["martwright_pages_answered_timestamp_seconds"] == served.clock.now.timestamp() - 300
     assert served.get("/healthz").status == 200
     moved.rename(path)
     served.live.look()
     assert served.get("/readyz").status == 200
+    assert measured(served)["martwright_pages_trouble"] == 0
     assert "has not answered" not in served.text("/retail")
 
 
-def test_it_is_ready_while_the_target_has_answered_within_a_minute(served: Served) -> None:
+def measured(served: Served) -> dict[str, float]:
+    """Return the gauges that the pages expose, by name."""
+    families = text_string_to_metric_families(served.text("/metrics"))
+    return {sample.name: sample.value for family in families for sample in family.samples}
+
+
+def test_it_is_ready_while_it_looks_for_publications(served: Served) -> None:
     served.clock.now += timedelta(seconds=59)
     assert served.get("/readyz").status == 200
     served.clock.now += timedelta(seconds=1)
-    assert served.get("/readyz").body == b"the target does not answer\n"
+    assert served.get("/readyz").body == b"it does not look for publications any more\n"
     served.live.look()
     assert served.get("/readyz").status == 200
+
+
+def test_metrics_are_of_the_server_and_of_no_figure(served: Served) -> None:
+    served.metrics.observe(200, 0.1)
+    text = served.text("/metrics")
+    assert "process_resident_memory_bytes" in text
+    assert 'martwright_pages_request_duration_seconds_count{status="200"} 1.0' in text
+    assert measured(served)["martwright_pages_cells"] == len(cells_by_hand(served.place))
+
+
+def test_a_query_that_takes_too_long_is_ended_and_the_page_says_so(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.pages.cube.LIMIT", 0.2)
+    publication = served.live.state.publication
+    assert publication
+    with pytest.raises(Busy, match=r"took longer than 0\.2 seconds") as error:
+        publication.cube._ask("SELECT count(*) FROM range(?) a, range(10000000) b WHERE a.range <> b.range", [10**7])
+
+    def slow(*_: Any) -> None:
+        raise error.value
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publication.cube, "by_day", slow)
+        reply = served.get("/retail")
+    assert reply.status == 503
+    assert b"Choose fewer days" in reply.body
+    assert served.get("/retail").status == 200
 
 
 def test_a_defect_does_not_end_the_looking_for_publications(served: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -338,3 +384,63 @@ def test_a_drop_that_does_not_count_is_missing_in_figures_of_its_days(tmp_path: 
     assert "held.csv" not in served.text(f"/retail/drops?{day}")
     assert "first.csv" in served.text(f"/retail/drops?{day}")
     assert "held.csv" in served.text("/retail/drops?from=never")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """Pages of a place whose builds have written theirs."""
+    place = company(tmp_path_factory.mktemp("written"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARTS_ANALYTICS", "false")
+        patch.delenv("MARTS_LEAVE_OUT", raising=False)
+        place.judge = True
+        assert place.run().error is None
+    served = Served(place)
+    served.live.look()
+    return served
+
+
+def test_the_pages_of_builds_are_served_as_they_are_and_their_links_lead_somewhere(written: Served) -> None:
+    read, wanted = set[str](), ["/runs", "/quality"]
+    while wanted:
+        address = wanted.pop()
+        reply = written.get(address)
+        if reply.status == 302:
+            wanted.append(reply.headers["Location"])
+            continue
+        assert reply.status == 200, address
+        assert "script" not in reply.headers["Content-Security-Policy"]
+        read.add(address)
+        links = re.findall(r'href="([^"#:]+)"', reply.body.decode())
+        wanted += [path for link in links if (path := urljoin(address, html.unescape(link))) not in read]
+    assert {"/reports/index.html", "/reports/run-1.html", "/docs/index.html", "/docs/trends.html"} <= read
+    assert "/docs/runs/run-1/sales.html" in read
+    assert "Data quality" in written.text("/retail")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/reports/../marts.duckdb",
+        "/reports/%2e%2e/marts.duckdb",
+        "/reports//etc/passwd",
+        "/docs/../reports/index.html",
+        "/docs/.hidden.html",
+        "/docs/runs/run-1/sales.json",
+        "/docs/runs/",
+        "/reports/run-2.html",
+        "/reports/x\n.html",
+    ],
+)
+def test_no_address_leads_out_of_the_folders_of_pages(written: Served, address: str) -> None:
+    assert written.get(address).status == 404
+
+
+def test_pages_that_name_people_are_served_to_those_who_may_see_them(written: Served) -> None:
+    docs = written.site._written._folders["docs"]
+    site = Site(written.live, written.clock, 60, None, WrittenPages(None, docs))
+    for address in ("/runs", "/reports/index.html", "/reports/run-1.html"):
+        assert site.respond(address, "").status == 404
+    assert ">Runs<" not in site.respond("/retail", "").body.decode()
+    assert site.respond("/docs/index.html", "").status == 200
+    assert site.respond("/metrics", "").status == 200
