@@ -14,6 +14,7 @@ from jobs.pages.revisions import (
     JSON,
     NO_CHANGES,
     PDF,
+    Report,
     Written,
     as_bytes,
     has_changed,
@@ -51,7 +52,11 @@ def write_month(warehouse: Warehouse, store: Store, declared: Declared, month: d
     """Write what there is of a month that is not over; the next one replaces it."""
     source = read_months(warehouse, declared, lambda _: [month])
     content = {**compose(source, declared, month, True), "revision": 0, **NO_CHANGES}
-    return _put(store, f"{FOLDER}/{month:%Y-%m}/{_SO_FAR}", content, draw)
+    folder, text = f"{FOLDER}/{month:%Y-%m}/{_SO_FAR}", as_bytes(content)
+    page = draw(text)
+    store.put(f"{folder}/{PDF}", page)
+    store.put(f"{folder}/{JSON}", text)
+    return MonthReport(folder, content, True, _digest(page))
 
 
 def write_months(
@@ -70,16 +75,37 @@ def write_months(
         return [*sorted(day for day in earlier if first <= day < newest)[-CHECKED:], newest]
 
     source = read_months(warehouse, declared, months_of)
-    results = []
-    for day in source.tables:
-        content, before = compose(source, declared, day), known.get(f"{day:%Y-%m}")
+    return [_write(warehouse, store, compose(source, declared, day), known, draw) for day in source.tables]
+
+
+def _write(
+    warehouse: Warehouse, store: Store, content: Report, known: Mapping[str, Written], draw: Draw
+) -> MonthReport:
+    """Write the next revision of a report, unless nothing has changed since the last one.
+
+    The JSON, which is written first, takes the number: of two commands at the same time one does, and the other reads
+    what it has written.
+    """
+    before = known.get(content["month"])
+    while True:
         earlier = read(store, before) if before else None
         if before and earlier and not has_changed(content, earlier):
-            results.append(MonthReport(before.folder, earlier, False, _digest(store.get(f"{before.folder}/{PDF}"))))
-            continue
+            return MonthReport(before.folder, earlier, False, _digest(_page(store, before.folder, draw)))
         own = numbered(content, earlier, _since(warehouse, earlier, content)) if earlier else numbered(content)
-        results.append(_put(store, Written(own["month"], own["revision"]).folder, own, draw))
-    return results
+        next_ = Written(own["month"], own["revision"])
+        if store.put_new(f"{next_.folder}/{JSON}", as_bytes(own)):
+            return MonthReport(next_.folder, own, True, _digest(_page(store, next_.folder, draw)))
+        before = next_
+
+
+def _page(store: Store, folder: str, draw: Draw) -> bytes:
+    """Return the PDF of a report. It is drawn from its JSON if there is none yet: a command may have been killed."""
+    key = f"{folder}/{PDF}"
+    if any(version.key == key for version in store.versions(folder)):
+        return store.get(key)
+    page = draw(store.get(f"{folder}/{JSON}"))
+    store.put(key, page)
+    return page
 
 
 def _since(warehouse: Warehouse, earlier: Mapping[str, Any], content: Mapping[str, Any]) -> str:
@@ -91,15 +117,6 @@ def _since(warehouse: Warehouse, earlier: Mapping[str, Any], content: Mapping[st
     if now < was:
         return f"A rollback to run {content['run_id']}: without the drops {', '.join(named) or 'of none'}."
     return f"Drops since then: {', '.join(named)}." if named else ""
-
-
-def _put(store: Store, folder: str, content: Mapping[str, Any], draw: Draw) -> MonthReport:
-    """Write the PDF, then the JSON, which makes a revision known."""
-    text = as_bytes(content)
-    page = draw(text)
-    store.put(f"{folder}/{PDF}", page)
-    store.put(f"{folder}/{JSON}", text)
-    return MonthReport(folder, content, True, _digest(page))
 
 
 def _digest(page: bytes) -> str:

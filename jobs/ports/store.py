@@ -83,6 +83,12 @@ class Store(Protocol):
     def put(self, key: str, data: bytes | pa.Buffer) -> None:
         """Write a whole object: readers see all of it or nothing."""
 
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write a whole object, unless there is one with this key. Return whether it was written.
+
+        Of several writers at the same time, one writes: a bucket must know conditional writes (`If-None-Match`).
+        """
+
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
 

@@ -25,6 +25,10 @@ _WHOLE = 8 << 20
 """Bytes up to which an object is read as a whole: partial reads would take longer."""
 
 
+_EXISTS = (409, 412)
+"""Statuses of a conditional write of an object that exists, or that another writer is writing."""
+_NOT_KNOWN = 501
+"""Status of a store that knows no conditional writes: there, two writers at the same moment may both write."""
 _NEAR = 1 << 18
 """Bytes between two spans that are read along: a request takes longer."""
 
@@ -139,10 +143,32 @@ class Bucket:
         return answer["Body"].read(), answer
 
     def put(self, key: str, data: bytes | pa.Buffer) -> None:
+        self._ask(key, lambda: self._client.put_object(**self._whole(key, data)))
+
+    def _whole(self, key: str, data: bytes | pa.Buffer) -> dict[str, Any]:
+        """Return what is asked to write an object."""
         # A browser shows a page only with the right content type.
         content = mimetypes.guess_type(key)[0] or "application/octet-stream"
-        whole = {"Bucket": self.bucket, "Key": self._prefix + key, "Body": bytes(data), "ContentType": content}
-        self._ask(key, lambda: self._client.put_object(**whole))
+        return {"Bucket": self.bucket, "Key": self._prefix + key, "Body": bytes(data), "ContentType": content}
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        return self._ask(key, lambda: self._create(key, data))
+
+    def _create(self, key: str, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client.put_object(**self._whole(key, data), IfNoneMatch="*")
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if status in _EXISTS:
+                return False
+            if status != _NOT_KNOWN:
+                raise
+            if any(version.key == key for version in self._list(key.rpartition("/")[0])):
+                return False
+            self._client.put_object(**self._whole(key, data))
+        return True
 
     def delete(self, key: str) -> None:
         self._ask(key, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._prefix + key))

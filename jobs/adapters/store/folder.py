@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,12 +87,32 @@ class Folder:
             return (self.root / key).read_bytes()
 
     def put(self, key: str, data: bytes | pa.Buffer) -> None:
+        with self._written(key, data) as (partial, path):
+            partial.replace(path)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        with self._written(key, data) as (partial, path):
+            try:
+                path.hardlink_to(partial)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without links: there, two writers at the same moment may both write
+                if path.exists():
+                    return False
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+        return True
+
+    @contextlib.contextmanager
+    def _written(self, key: str, data: bytes | pa.Buffer) -> Iterator[tuple[Path, Path]]:
+        """Write a partial file beside a file. Yield the paths of both."""
         path = self.root / key
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(data)
-            partial.replace(path)
+            yield partial, path
         except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink()

@@ -177,6 +177,8 @@
       }
     } catch { /* the page says since when the server has not answered */ }
   }
+  // Narrow screens begin with the figures. Without a script, the filters stay open.
+  if (matchMedia("(max-width: 46rem)").matches) document.querySelectorAll("details.fold").forEach((own) => { own.open = false; });
   setInterval(look, refreshEvery);
   document.addEventListener("visibilitychange", look);
   reveal();

@@ -15,6 +15,9 @@ from support.post import MailServer
 from support.served import Served
 from support.servers import MariaDB
 
+from jobs.adapters.store.folder import Folder
+from jobs.pages.revisions import as_bytes
+
 pytestmark = pytest.mark.usefixtures("all_marts")
 LATE = f"{line('Late', 2, 121, 'tea', '2024-02-20', 1, '1000.00', 1)},card"
 
@@ -63,6 +66,37 @@ def test_the_last_month_is_written_once(place: Place) -> None:
     assert first["2024-03/1/report.pdf"].startswith(b"%PDF-")
     assert "2024-03, revision 1: up to date" in marts("monthly", *place.flags).output
     assert files(place) == first
+    (place.folder / "state/reports/monthly/2024-03/1/report.pdf").unlink()  # as if a command had been killed before it
+    assert "2024-03, revision 1: up to date" in marts("monthly", *place.flags).output
+    assert files(place) == first
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_of_two_commands_at_the_same_time_one_writes_a_revision(
+    place: Place, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    write, others = Folder.put_new, list[bytes]()
+
+    def second(store: Folder, key: str, data: bytes) -> bool:
+        """Write after another command, which has read the same publication or an earlier one."""
+        if not others:
+            content = json.loads(data)
+            content["figures"][0]["value"] = content["figures"][0]["value"] if same else "1.00"
+            others.append(as_bytes(content))
+            assert write(store, key, others[0])
+        return write(store, key, data)
+
+    monkeypatch.setattr(Folder, "put_new", second)
+    (report,) = asked(place)
+    written = files(place)
+    assert written["2024-03/1/report.json"] == others[0]
+    if same:
+        assert (report["revision"], report["is_new"]) == (1, False)
+        assert set(written) == {"2024-03/1/report.json", "2024-03/1/report.pdf"}
+    else:
+        assert (report["revision"], report["is_new"], report["supersedes"]) == (2, True, 1)
+        assert [change["was"] for change in report["changes"]] == ["1.00"]
+        assert json.loads(written["2024-03/2/report.json"])["revision"] == 2
 
 
 def test_equal_marts_have_equal_reports(place: Place, tmp_path: Path) -> None:

@@ -117,6 +117,47 @@ def test_a_page_with_figures_of_months_keeps_nobody_out(browser: Any, tmp_path: 
             assert complaints(browser) == []
 
 
+def folded(browser: Any) -> Any:
+    """Return what unfolds the filters."""
+    return browser.find_element(By.CSS_SELECTOR, "details.fold > summary")
+
+
+def test_filters_are_folded_on_a_narrow_screen_and_what_is_chosen_is_seen(
+    browser: Any, site: tuple[Served, str]
+) -> None:
+    _, address = site
+    with seen_as(browser, 400):
+        browser.get(f"{address}/retail?channel=card")
+        assert folded(browser).text == "Filters (1)"
+        assert not browser.find_element(By.NAME, "region").is_displayed()
+        assert "Channel: card" in browser.find_element(By.CSS_SELECTOR, ".chips").text
+        folded(browser).click()
+        choose(browser, "region", "North")
+        until(lambda: folded(browser).text == "Filters (2)")
+        assert browser.find_element(By.NAME, "region").is_displayed()
+
+
+@pytest.mark.parametrize(("width", "size"), [(320, "100%"), (640, "200%")])
+def test_small_screens_and_large_letters_need_no_scrolling_to_the_side(
+    browser: Any, site: tuple[Served, str], width: int, size: str
+) -> None:
+    """WCAG 1.4.10 and 1.4.4: 320 pixels, and letters of twice the size."""
+    _, address = site
+    with seen_as(browser, width):
+        for page in (
+            "/retail?region=North",
+            "/retail/rows",
+            "/retail/drops",
+            "/retail/changes",
+            "/figures",
+            "/monthly",
+        ):
+            browser.get(f"{address}{page}")
+            browser.execute_script("document.documentElement.style.fontSize = arguments[0]", size)
+            wide = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+            assert wide <= 0, page
+
+
 def test_each_filter_shows_its_figures_in_place_and_in_the_address(browser: Any, site: tuple[Served, str]) -> None:
     served, address = site
     browser.get(f"{address}/retail")
