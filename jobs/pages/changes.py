@@ -12,8 +12,10 @@ from jobs.runtime.escaping import csv_for_spreadsheet
 from marts.values import displayed
 
 
-def changes_page(here: str, pages: Sequence[tuple[str, str]], publication: Publication, changes: Changes) -> str:
-    """Render what differs between the last two publications."""
+def changes_page(
+    here: str, pages: Sequence[tuple[str, str]], publication: Publication, changes: Changes, is_current: bool
+) -> str:
+    """Render what differs between two publications: the last two, if it ``is_current``."""
     compared = changes.compared
     return rendered(
         "changes.html.j2",
@@ -21,6 +23,7 @@ def changes_page(here: str, pages: Sequence[tuple[str, str]], publication: Publi
         pages,
         publication=publication,
         compared=compared,
+        is_current=is_current,
         why_not=changes.why_not,
         listed=LISTED,
         marts=[_mart(part) for part in compared.marts] if compared else [],

@@ -62,7 +62,7 @@ class Live:
     def __init__(self, pack: Pack, dashboard: Dashboard, opener: Opener, now: Callable[[], datetime]) -> None:
         self.pack, self.dashboard = pack, dashboard
         self._open, self._now = opener, now
-        self._ended = threading.Event()
+        self._ended, self._is_new = threading.Event(), threading.Event()
         self.state = State()
         self.changes = Changes()
         self._run = ""
@@ -90,13 +90,23 @@ class Live:
         previous = before.publication if is_new else before.previous
         now = self._now()
         self.state = State(current, previous, outside, None, now, now)
+        if is_new:
+            self._is_new.set()
         return self.state
+
+    def _name(self) -> str:
+        """Return what changes with each publication and each end of a run."""
+        return f"{self.state.publication.name} {self._run}" if self.state.publication else ""
+
+    @property
+    def is_compared(self) -> bool:
+        """Return whether the changes are those of the last publication."""
+        return self._name() == self._compared
 
     def compare(self) -> None:
         """Let the target compare the last two publications, if it has not yet: large marts take long."""
-        state = self.state
-        name = f"{state.publication.name} {self._run}" if state.publication else ""
-        if name == self._compared or state.trouble:
+        name = self._name()
+        if name == self._compared or self.state.trouble:
             return
         try:
             with closing(self._open()) as warehouse:
@@ -109,19 +119,26 @@ class Live:
 
     def watch(self, seconds: float) -> None:
         """Look again and again until `end`."""
-        threading.Thread(target=self._repeat, args=(self.compare, 0.0, seconds), daemon=True).start()
-        self._repeat(self.look, seconds, seconds)
+        threading.Thread(target=self._compare_each, args=(seconds,), daemon=True).start()
+        while not self._ended.wait(seconds):
+            _tried(self.look)
 
-    def _repeat(self, work: Callable[[], object], first: float, seconds: float) -> None:
-        """Do something after ``first`` seconds, and again and again until `end`."""
-        wait = first
-        while not self._ended.wait(wait):
-            wait = seconds
-            try:
-                work()
-            except Exception:  # noqa: BLE001 - a defect must not end the looking; the pages are soon not ready
-                _log.exception("looking for another publication failed")
+    def _compare_each(self, seconds: float) -> None:
+        """Compare the last two publications, and again when there is another one."""
+        while not self._ended.is_set():
+            _tried(self.compare)
+            self._is_new.wait(seconds)
+            self._is_new.clear()
 
     def end(self) -> None:
         """Stop watching."""
         self._ended.set()
+        self._is_new.set()
+
+
+def _tried(work: Callable[[], object]) -> None:
+    """Do something; log a defect."""
+    try:
+        work()
+    except Exception:  # noqa: BLE001 - a defect must not end the looking; the pages are soon not ready
+        _log.exception("looking for another publication failed")

@@ -251,7 +251,9 @@ class Site:
         return Reply(200, _HTML, page.encode())
 
     def _changes(self, pairs: Pairs, state: State, publication: Publication) -> Reply:
-        page = changes_page(f"{self._address}/changes", self._pages, publication, self._live.changes)
+        page = changes_page(
+            f"{self._address}/changes", self._pages, publication, self._live.changes, self._live.is_compared
+        )
         return Reply(200, _HTML, page.encode())
 
     def _changes_csv(self, pairs: Pairs, state: State, publication: Publication) -> Reply:

@@ -318,6 +318,24 @@ def test_publications_are_compared_once(served: Served, monkeypatch: pytest.Monk
     served.live.compare()
     assert before.compared
     assert served.live.changes is before
+    assert "is being compared" not in served.text("/retail/changes")
+
+
+def test_changes_of_an_older_publication_say_so_until_the_new_one_is_compared(served: Served) -> None:
+    changed(served)
+    watcher = threading.Thread(target=served.live.watch, args=(3600,), daemon=True)
+    served.place.put("sales/later.csv", sales(line("L2", 2, day="2024-01-21", price="7.00")))
+    assert served.place.build(as_of=LAST).error is None
+    served.live.look()
+    page = served.text("/retail/changes")
+    assert "A newer publication is being compared" in page
+    assert "sales/later.csv" not in page
+    watcher.start()  # it compares without waiting for an hour
+    end = time.monotonic() + 60
+    while "A newer publication is being compared" in served.text("/retail/changes"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert "sales/later.csv" in served.text("/retail/changes")
 
 
 def test_nobody_is_on_any_page(served: Served) -> None:
