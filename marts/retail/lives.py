@@ -6,6 +6,8 @@ from datetime import date, timedelta
 import numpy as np
 
 PEOPLE_PER_STORE = 8
+_NEWEST = 0.2
+"""Share of its store's baskets that the newest person may sell: of five stores, a build refuses more."""
 _SEASON = (0.85, 0.8, 0.95, 1.0, 1.0, 0.9, 0.85, 0.95, 1.0, 1.1, 1.35, 1.6)
 _WEEKDAYS = (0.9, 0.85, 0.9, 0.95, 1.15, 1.4, 1.3)
 _FEASTS = {(1, 1): 0.2, (5, 1): 0.4, (12, 23): 1.7, (12, 24): 1.5, (12, 25): 0.2, (12, 26): 0.5}
@@ -174,7 +176,12 @@ def _large(random: np.random.Generator, baskets: Baskets, last: int, planted: np
 
 def _people(random: np.random.Generator, store: np.ndarray, stores: int) -> np.ndarray:
     """Draw who sold each basket: most of the store's people, by how much each sells, few of others."""
-    skill = np.cumsum(random.lognormal(0, 0.5, (stores, PEOPLE_PER_STORE)), axis=1)
+    skill = random.lognormal(0, 0.5, (stores, PEOPLE_PER_STORE))
+    newest = skill[-1]
+    if newest[-1] > _NEWEST * newest.sum():  # the last one is not in the table of the sales team yet
+        least = newest.argmin()
+        newest[[least, -1]] = newest[[-1, least]]
+    skill = np.cumsum(skill, axis=1)
     drawn = random.random(len(store)) * skill[store, -1]
     person = store * PEOPLE_PER_STORE + (skill[store] < drawn[:, None]).sum(axis=1)
     guests = random.random(len(store)) < 0.05

@@ -7,11 +7,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.kit import Place
 
 from marts.policy import Policy
 from marts.retail.generate import generate
+from marts.retail.lives import _people
 
 LINES, CUSTOMERS = 120_000, 3_000
 
@@ -74,3 +76,11 @@ def test_customers_come_and_leave_as_the_models_suppose(live: Place) -> None:
     assert len([name for name, _ in segments if name]) == 10
     risks = dict(query(live, "SELECT churn_risk, COUNT(*) FROM customer_analytics_data_mart GROUP BY churn_risk"))
     assert min(risks[name] for name in ("low", "high", "inactive")) > 30
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_few_lines_are_of_the_person_whom_no_table_has(seed: int) -> None:
+    """Whatever the seed: a build stops if more than `max_unknown_ratio` of the lines are of nobody known."""
+    store = np.arange(100_000) % 5
+    sold_by = _people(np.random.default_rng(seed), store, 5)
+    assert 0 < (sold_by == sold_by.max()).mean() < Policy().max_unknown_ratio
