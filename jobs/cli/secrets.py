@@ -66,7 +66,11 @@ def init(
         recipient = replace(vault.write_key(where.key_file), name=called)
         typer.echo(f"wrote {where.key_file}: anyone with this key can open the sealed file", err=True)
     vault.create(where, (recipient,), _now())
-    typer.echo(f"wrote {where.file}; next: marts secrets set s3.access_key, s3.secret_key, mysql.password", err=True)
+    typer.echo(
+        f"wrote {where.file}; next: marts secrets set NAME, for builds s3.access_key, s3.secret_key and "
+        "mysql.password, for `marts serve` mysql.password and pages.token",
+        err=True,
+    )
 
 
 @app.command(name="set")

@@ -51,8 +51,7 @@ def serve_pages(settings: "Settings", bind: str | None = None, port: int | None 
     state = live.look()
     if state.trouble and state.publication is None and not state.trouble.is_build:
         typer.echo(f"nothing to show yet: {state.trouble.what}", err=True)
-    watcher = threading.Thread(target=partial(live.watch, settings.pages.poll_seconds), daemon=True)
-    watcher.start()
+    live.watch(settings.pages.poll_seconds)
     reports, metrics = _opener(settings, "reports"), ServerMetrics()
     names = web.is_loopback(host) and not settings.pages.auth if settings.pages.names is None else settings.pages.names
     written = WrittenPages(reports if names else None, _opener(settings, "docs"))

@@ -63,6 +63,7 @@ class Live:
         self.pack, self.dashboard = pack, dashboard
         self._open, self._now = opener, now
         self._ended, self._is_new = threading.Event(), threading.Event()
+        self._threads: list[threading.Thread] = []
         self.state = State()
         self.changes = Changes()
         self._run = ""
@@ -118,8 +119,13 @@ class Live:
         self.changes, self._compared = changes, name
 
     def watch(self, seconds: float) -> None:
-        """Look again and again until `end`."""
-        threading.Thread(target=self._compare_each, args=(seconds,), daemon=True).start()
+        """Look again and again until `end`, and compare each publication, both beside the caller."""
+        for work in (self._look_again, self._compare_each):
+            thread = threading.Thread(target=work, args=(seconds,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _look_again(self, seconds: float) -> None:
         while not self._ended.wait(seconds):
             _tried(self.look)
 
@@ -130,10 +136,12 @@ class Live:
             self._is_new.wait(seconds)
             self._is_new.clear()
 
-    def end(self) -> None:
-        """Stop watching."""
+    def end(self, seconds: float = 5) -> None:
+        """Stop watching, and wait so long for what has begun."""
         self._ended.set()
         self._is_new.set()
+        for thread in self._threads:
+            thread.join(seconds)
 
 
 def _tried(work: Callable[[], object]) -> None:

@@ -200,8 +200,7 @@ def test_a_defect_does_not_end_the_looking_for_publications(served: Served, capl
         raise RuntimeError("a defect")
 
     served.live._open = broken
-    watcher = threading.Thread(target=served.live.watch, args=(0.01,), daemon=True)
-    watcher.start()
+    served.live.watch(0.01)
     assert all(tries.acquire(timeout=10) for _ in range(2))
     assert "looking for another publication failed" in caplog.text
     served.clock.now += timedelta(seconds=60)
@@ -212,8 +211,7 @@ def test_a_defect_does_not_end_the_looking_for_publications(served: Served, capl
         assert time.monotonic() < end
         time.sleep(0.05)
     served.live.end()
-    watcher.join(10)
-    assert not watcher.is_alive()
+    assert not any(thread.is_alive() for thread in served.live._threads)
 
 
 def test_nothing_to_show_yet_is_a_page_that_says_so(tmp_path: Any) -> None:
@@ -323,14 +321,13 @@ def test_publications_are_compared_once(served: Served, monkeypatch: pytest.Monk
 
 def test_changes_of_an_older_publication_say_so_until_the_new_one_is_compared(served: Served) -> None:
     changed(served)
-    watcher = threading.Thread(target=served.live.watch, args=(3600,), daemon=True)
     served.place.put("sales/later.csv", sales(line("L2", 2, day="2024-01-21", price="7.00")))
     assert served.place.build(as_of=LAST).error is None
     served.live.look()
     page = served.text("/retail/changes")
     assert "A newer publication is being compared" in page
     assert "sales/later.csv" not in page
-    watcher.start()  # it compares without waiting for an hour
+    served.live.watch(3600)  # it compares without waiting for an hour
     end = time.monotonic() + 60
     while "A newer publication is being compared" in served.text("/retail/changes"):
         assert time.monotonic() < end
