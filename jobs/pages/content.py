@@ -37,6 +37,7 @@ def as_json(publication: Publication, answer: Answer) -> dict[str, Any]:
         "run_id": publication.run_id,
         "as_of": publication.as_of.isoformat(),
         "published_at": publication.published_at.isoformat(),
+        "currency": publication.currency,
         "query": choice.query(publication.cube.bounds),
         "from": choice.range.first.isoformat(),
         "to": choice.range.last.isoformat(),
@@ -126,8 +127,8 @@ def as_csv(publication: Publication, answer: Answer) -> str:
         rows.append(("total", "", figure.label, value, plain(figure, change.before), change_text(change)))
     for panel in answer.panels:
         rows += _csv_rows(panel)
-    for name, values in (("as of", publication.as_of), ("run", publication.run_id)):
-        rows.append((name, "", "", str(values), "", ""))
+    about = {"as of": str(publication.as_of), "run": publication.run_id, "currency": publication.currency}
+    rows += [(name, "", "", value, "", "") for name, value in about.items() if value]
     rows.append(("choice", "", "", in_words(publication, answer.choice), "", ""))
     return csv_for_spreadsheet(rows)
 

@@ -142,7 +142,7 @@ class _Page:
         self, here: str, publication: Publication, answer: Answer, outside: Outside, is_scripted: bool
     ) -> None:
         self.here, self.cube, self.choice, self.is_scripted = here, publication.cube, answer.choice, is_scripted
-        self._kinds, self._outside = publication.kinds, outside
+        self._kinds, self._outside, self._currency = publication.kinds, outside, publication.currency
         self._of_kinds: dict[frozenset[str] | None, Outside] = {}
         self.board: Dashboard = publication.cube.dashboard
         self.query = self._query(self.choice)
@@ -204,6 +204,7 @@ class _Page:
             "arrow": _ARROWS[way.split()[0]],
             "why_not": card.why_not,
             "on": card.on,
+            "unit": self._currency if figure.unit == "money" and value.now is not None else "",
             "is_of_months": figure.of is not None,
             "missing": missing.text,
             "left_out": counted(len(missing.left_out), "drop") if missing.left_out else "",
@@ -220,7 +221,9 @@ class _Page:
         return {
             "kind": kind,
             "title": answer.title,
-            "figure": figure.label,
+            "figure": f"{figure.label}, {self._currency}"
+            if self._currency and figure.unit == "money"
+            else figure.label,
             "of": answer.label,
             "why_not": answer.why_not,
             "section": answer.section,

@@ -156,6 +156,7 @@ def lines_of(report: MonthReport) -> list[str]:
         lines += [f"  {len(changes) - _LISTED:,} more, on the first page"] if len(changes) > _LISTED else []
         lines += [f"  {content['changed_by']}"] if content["changed_by"] else []
         lines.append("")
+    lines += [f"Amounts in {content['currency']}."] if content["currency"] else []
     for figure in content["figures"]:
         value = readable(figure["value"], figure["unit"]) or f"none: {figure['why_not']}"
         change = f" ({figure['change']} on the month before)" if figure["change"] else ""

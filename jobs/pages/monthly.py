@@ -88,7 +88,7 @@ class _Month:
             "published_at": publication.published_at.isoformat(),
             "policy": run.policy if run else "",
             "version": run.version if run else "",
-            "currency": "",
+            "currency": publication.currency,
             "figures": [self._figure(name) for name in names],
             "insights": [_insight(item) for item in stand_out],
             "parts": parts,

@@ -34,6 +34,12 @@ class Publication:
     kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The kinds of drops that each figure is computed from; of a figure without, all."""
 
+    @property
+    def currency(self) -> str:
+        """Return the currency of all amounts; empty if the drops name none, or several."""
+        currencies = self.report.currencies if self.report else ()
+        return currencies[0] if len(currencies) == 1 else ""
+
 
 def live_name(warehouse: Warehouse, names: Sequence[str]) -> str:
     """Return the name of what is live of some marts; empty if one of them is not."""

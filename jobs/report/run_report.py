@@ -241,6 +241,8 @@ class RunReport(_Part):
     """New rows of the marts that this run published."""
     newest: dict[str, date] = {}
     """Newest day of the counted rows of each fact."""
+    currencies: tuple[str, ...] = ()
+    """Of the amounts of the drops that count; empty if they name none."""
     held_back: str = ""
     """Why new marts were not published although they differ from the live ones: a rollback."""
     seconds: dict[str, float] = {}

@@ -15,7 +15,7 @@ from jobs.run.stages import Live, Loaded, Stages
 from jobs.steps.fall import DayTotals
 from jobs.steps.materialize import MartRows
 from jobs.steps.new_rows import new_rows
-from jobs.steps.reconcile import looked_up, notes_of, warnings_of
+from jobs.steps.reconcile import currencies_of, looked_up, notes_of, warnings_of
 from jobs.steps.resolve import REPLACED, Resolved, ResolvedDrop
 from jobs.steps.withdrawals import why_left
 from marts import __version__
@@ -215,6 +215,7 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         quality=tuple(report for judged in stages.judged for report in judged.reports),
         docs=run.settings.docs_uri if run.settings.quality.judge and stages.judged else "",
         fall=stages.fall.report if stages.fall else None,
+        currencies=tuple(currencies_of(rolled_up.resolved)) if rolled_up else (),
         held_back=stages.held_back,
         alerts=stages.alerts if loaded else (),
         highlights=highlights_of(run.pack, visible, run.as_of),

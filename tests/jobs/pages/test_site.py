@@ -459,3 +459,18 @@ def test_pages_that_name_people_are_served_to_those_who_may_see_them(written: Se
     assert ">Runs<" not in site.respond("/retail", "").body.decode()
     assert site.respond("/docs/index.html", "").status == 200
     assert site.respond("/metrics", "").status == 200
+
+
+def test_amounts_have_the_currency_that_the_drops_name(served: Served) -> None:
+    assert 'class="unit"' not in served.text("/retail")
+    assert json.loads(served.text("/retail.json"))["currency"] == ""
+    served.place.put(
+        "sales/euro.csv", sales(f"{line('Euro', 2, day='2024-01-20')},card,eur", header=f"{HEADER},currency")
+    )
+    assert served.place.build(as_of=LAST).error is None
+    served.live.look()
+    page = served.text("/retail")
+    assert page.count('<span class="unit">EUR</span>') == 3  # revenue, basket, incentive: not counts and percents
+    assert '<th scope="col" class="number">Net revenue, EUR</th>' in page
+    assert json.loads(served.text("/retail.json"))["currency"] == "EUR"
+    assert "currency,,,EUR,," in served.text("/retail.csv")

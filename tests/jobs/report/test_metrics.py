@@ -12,6 +12,8 @@ from jobs.adapters.prometheus import write_textfile
 from jobs.adapters.ray.cluster import Cluster
 from jobs.config.load import load
 from jobs.config.settings import RaySettings, Settings
+from jobs.pages import metrics as pages
+from jobs.pages.live import State
 from jobs.ports.metrics import Sample, of_pipeline
 from jobs.report import publish_metrics as meter
 from jobs.report.metrics import LAST_SUCCESS, samples
@@ -205,7 +207,10 @@ def test_alerts_and_dashboard_read_what_the_rules_record() -> None:
     assert used <= recorded()
     assert len(expressions()) >= 15
     for text in [*alerts, *expressions()]:
-        assert "martwright_" not in re.sub(r"[a-z_]+:martwright_\w+:last", "", text)
+        assert "martwright_" not in re.sub(r"[a-z_]+:martwright_\w+:last|martwright_pages_\w+", "", text)
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    of_pages = {sample.name for sample in pages.samples(State(answered_at=moment, looked_at=moment))}
+    assert {name for text in alerts for name in re.findall(r"martwright_pages_\w+", text)} <= of_pages
 
 
 def test_labels_in_alerts_and_dashboard_are_those_of_the_run() -> None:
