@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from jobs.pages.choice import Bounds, Choice, Range
+from jobs.runtime.limits import time_limit
 from marts.dashboard import Dashboard, Dimension, Elsewhere, Figure
 from marts.errors import Busy
 from marts.pack import Mart
@@ -22,6 +23,8 @@ from marts.pack import Mart
 UNKNOWN = "unknown"
 LIMIT, _LIMIT_OF_ALL = 2.0, 60.0
 """Seconds that a query may take, and one that reads all chosen cells."""
+_KNOWN = 200
+"""Answers of `Cube.by_values` that are kept: the cells do not change."""
 Sums = tuple[int, ...]
 """One for each of `Cube.columns`."""
 
@@ -78,6 +81,7 @@ class Cube:
         self.bounds = self._bounds(as_of)
         ((self.size,),) = self._database.execute("SELECT count(*) FROM cells").fetchall()
         self._local = threading.local()
+        self._known: dict[tuple[Any, ...], dict[str, dict[str, Sums]]] = {}
 
     def _create_type(self, name: str) -> None:
         """Create the type of a dimension's values: numbers inside, which group and compare several times as fast."""
@@ -173,6 +177,9 @@ class Cube:
 
     def settled(self, choice: Choice) -> tuple[Choice, list[str]]:
         """Return a choice without values that have no rows under those before it, and a sentence for each of these."""
+        rows = self.by_values(list(self.dashboard.dimensions), choice, choice.range)
+        if all(value in rows[name] for name, values in choice.chosen.items() for value in values):
+            return choice, []
         kept, dropped = Choice(choice.range, {}, choice.compare, choice.pinned), []
         for name, values in choice.chosen.items():
             label = self.dashboard.dimensions[name].label.lower()
@@ -219,6 +226,16 @@ class Cube:
 
     def by_values(self, dimensions: Sequence[str], choice: Choice, days: Range) -> dict[str, dict[str, Sums]]:
         """Return the sums of each value of some dimensions, each by itself: all cells of the choice are read once."""
+        key = (*dimensions, days, *sorted(choice.chosen.items()))
+        known = self._known.get(key)
+        if known is None:
+            known = self._read_by_values(dimensions, choice, days)
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+    def _read_by_values(self, dimensions: Sequence[str], choice: Choice, days: Range) -> dict[str, dict[str, Sums]]:
         columns = [f"d_{name}" for name in dimensions]
         results: dict[str, dict[str, Sums]] = {name: {} for name in dimensions}
         sets = f"GROUP BY GROUPING SETS ({', '.join(f'({column})' for column in columns)})"
@@ -295,15 +312,12 @@ class Cube:
         if cursor is None:
             cursor = self._local.cursor = self._database.cursor()
         limit = LIMIT if seconds is None else seconds
-        timer = threading.Timer(limit, cursor.interrupt)
-        timer.start()
         try:
-            rows: list[tuple[Any, ...]] = cursor.execute(query, list(values)).fetchall()
+            with time_limit().of(limit, cursor.interrupt):
+                rows: list[tuple[Any, ...]] = cursor.execute(query, list(values)).fetchall()
         except duckdb.InterruptException as error:
             hint = "Choose fewer days, or try again when fewer people ask."
             raise Busy(f"a query of the cells took longer than {limit:g} seconds", "pages", hint) from error
-        finally:
-            timer.cancel()
         return rows
 
 
