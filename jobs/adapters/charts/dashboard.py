@@ -22,6 +22,7 @@ from jobs.adapters.charts.drawing import (
     Shape,
     bar_chart,
     brief,
+    later,
     named,
     parameters,
     shape,
@@ -37,6 +38,8 @@ _LABEL = 134
 """Pixels for the names of bars."""
 _APART = 15
 """Pixels between two names, at least."""
+_DAY = "Day"
+"""Heading of the day in the small window of a chart."""
 _ENDS = "ends"
 """Name of the rows of the names at the ends of lines."""
 _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
@@ -59,18 +62,18 @@ def trend(
     columns = {"value": values, "mean": mean} | ({"before": compared} if compared else {})
     columns |= {"usual": usual} if usual else {}
     every = [v for line in columns.values() for v in line.values if v is not None]
-    names = tuple((column, line.name) for column, line in columns.items())
-    drawn = _trend(names, Axes.of(days, every), width)
+    drawn = _trend(tuple(columns), Axes.of(days, every), width)
     beside = f", and {compared.name} dashed" if compared else ""
     message = (
         f"Lines: {visible(title).lower()}, each day thin, the mean of 7 days thick{beside}, {days[0]} to {days[-1]}."
     )
-    return drawn.filled({DAILY: rows_of(days, columns)}, ends_of(days, every), f"{message} The table has the numbers.")
+    rows, names = {DAILY: rows_of(days, columns)}, _names(columns)
+    return drawn.filled(rows, ends_of(days, every), f"{message} The table has the numbers.", names)
 
 
-@lru_cache(64)
-def _trend(names: Sequence[tuple[str, str]], axes: Axes, width: int) -> Shape:
-    """Return the shape of a trend; ``names`` are its columns with what they are."""
+@lru_cache(128)
+def _trend(columns: Sequence[str], axes: Axes, width: int) -> Shape:
+    """Return the shape of a trend of some columns."""
     import altair as alt
 
     data, x, inner = named(DAILY), axes.days(), width - LEFT - 14
@@ -79,12 +82,11 @@ def _trend(names: Sequence[tuple[str, str]], axes: Axes, width: int) -> Shape:
         "before": data.mark_line(stroke=DIM, strokeWidth=1.6, strokeDash=[4, 3]),
         "mean": data.mark_line(stroke=INK, strokeWidth=2.4),
     }
-    known = dict(names)
-    layers = [mark.encode(x=x, y=axes.values(column)) for column, mark in marks.items() if column in known]
-    if "usual" in known:
+    layers = [mark.encode(x=x, y=axes.values(column)) for column, mark in marks.items() if column in columns]
+    if "usual" in columns:
         circles = data.transform_filter("isValid(datum.usual)").mark_point(size=90, strokeWidth=2, stroke=INK)
         layers.append(circles.encode(x=x, y=axes.values("value")))
-    layers.append(_hover(data, x, known, inner))
+    layers.append(_hover(data, x, columns, inner))
     chart = alt.layer(*layers).properties(width=inner, height=HEIGHT)
     return shape(chart.add_params(*parameters(*PARAMETERS)), width, HEIGHT + TOP + _BELOW)
 
@@ -95,15 +97,14 @@ def lines(days: Sequence[date], drawn: Sequence[DayLine], width: int, title: str
     columns = {f"l{number}": line for number, line in enumerate(drawn)}
     ends = [{"at": at, "name": short(name, 15)} for at, name in _places(drawn, every)]
     message = f"Lines: {visible(title).lower()}: {', '.join(visible(line.name) for line in drawn)}."
-    names = tuple((column, line.name) for column, line in columns.items())
-    return _lines(names, Axes.of(days, every), width).filled(
-        {DAILY: rows_of(days, columns), _ENDS: ends}, ends_of(days, every), f"{message} The table has the numbers."
-    )
+    rows = {DAILY: rows_of(days, columns), _ENDS: ends}
+    form = _lines(tuple(columns), Axes.of(days, every), width)
+    return form.filled(rows, ends_of(days, every), f"{message} The table has the numbers.", _names(columns))
 
 
-@lru_cache(64)
-def _lines(names: Sequence[tuple[str, str]], axes: Axes, width: int) -> Shape:
-    """Return the shape of several lines; ``names`` are their columns with what they are."""
+@lru_cache(128)
+def _lines(columns: Sequence[str], axes: Axes, width: int) -> Shape:
+    """Return the shape of several lines."""
     import altair as alt
 
     data, x, inner = named(DAILY), axes.days(), width - LEFT - _NAMED
@@ -111,9 +112,9 @@ def _lines(names: Sequence[tuple[str, str]], axes: Axes, width: int) -> Shape:
         data.mark_line(stroke=(INK, BAR)[number % 2], strokeWidth=2, strokeDash=_DASHES[number % len(_DASHES)]).encode(
             x=x, y=axes.values(column)
         )
-        for number, (column, _) in enumerate(names)
+        for number, column in enumerate(columns)
     ]
-    layers.append(_hover(data, x, dict(names), inner))
+    layers.append(_hover(data, x, columns, inner))
     layers.append(
         named(_ENDS)
         .mark_text(align="left", dx=8, fill=INK, clip=False)
@@ -141,17 +142,29 @@ def spark(values: Sequence[float | None]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _hover(data: Any, x: Any, names: Mapping[str, str], width: int) -> Any:
+def _names(columns: Mapping[str, DayLine]) -> dict[str, str]:
+    """Return the names of lines as a small window shows them: each another, as Vega needs it."""
+    names: dict[str, str] = {}
+    for column, line in columns.items():
+        name, number = short(line.name, 40), 1
+        while name in (_DAY, *names.values()):
+            number += 1
+            name = f"{short(line.name, 40)} ({number})"
+        names[column] = name
+    return names
+
+
+def _hover(data: Any, x: Any, columns: Sequence[str], width: int) -> Any:
     """Return a layer without ink that shows the values of a day under the pointer, and zooms with Shift and wheel."""
     import altair as alt
 
-    columns = [alt.Tooltip("name:N", title="Day")]
-    columns += [alt.Tooltip(f"{field}_text:N", title=short(name, 40)) for field, name in names.items()]
-    texts = {f"{field}_text": f"isValid(datum.{field}) ? format(datum.{field}, ',.2~f') : '–'" for field in names}
+    tips = [alt.Tooltip("name:N", title=_DAY)]
+    tips += [alt.Tooltip(f"{field}_text:N", title=later(field)) for field in columns]
+    texts = {f"{field}_text": f"isValid(datum.{field}) ? format(datum.{field}, ',.2~f') : '–'" for field in columns}
     zoom = alt.selection_interval(bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]", name="zoom")
     wide = alt.ExprRef(expr=f"max(1, {width} * 86400000 / (last - first + 86400000))")
     layer = data.transform_calculate(**texts).mark_rule(opacity=0, strokeWidth=wide)
-    return layer.encode(x=x, tooltip=columns).add_params(zoom)
+    return layer.encode(x=x, tooltip=tips).add_params(zoom)
 
 
 def _places(drawn: Sequence[DayLine], values: Sequence[float]) -> list[tuple[float, str]]:

@@ -5,10 +5,11 @@ are fixed (nothing is measured), so equal numbers produce equal bytes on every m
 colours show; a table next to the chart has the numbers.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from html import escape
 from typing import Any
 
@@ -103,9 +104,23 @@ class Shape:
     width: int
     height: int
 
-    def filled(self, data: Mapping[str, Rows], numbers: Mapping[str, float], message: str) -> Drawing:
-        """Return it with the rows of its named data, and the values of its parameters."""
+    @cached_property
+    def _marks(self) -> str:
+        return json.dumps(self.spec["marks"], ensure_ascii=False)
+
+    def filled(
+        self,
+        data: Mapping[str, Rows],
+        numbers: Mapping[str, float],
+        message: str,
+        names: Mapping[str, str] | None = None,
+    ) -> Drawing:
+        """Return it with the rows of its named data, the values of its parameters, and names in place of `later`."""
         spec = dict(self.spec)
+        if names:
+            texts = {later(place): json.dumps(json.dumps(name)[1:-1])[1:-1] for place, name in names.items()}
+            marks = re.sub("|".join(map(re.escape, texts)), lambda match: texts[match[0]], self._marks)
+            spec["marks"] = json.loads(marks)
         spec["data"] = [{**own, "values": data[own["name"]]} if own["name"] in data else own for own in spec["data"]]
         spec["signals"] = [
             {**own, "value": numbers[own["name"]]} if own["name"] in numbers else own for own in spec["signals"]
@@ -118,6 +133,11 @@ def shape(chart: Any, width: int, height: int, left: int = LEFT, top: int = TOP)
     import vl_convert
 
     return Shape(vl_convert.vegalite_to_vega(_spec(chart, width, height, left, top)), width, height)
+
+
+def later(place: str) -> str:
+    """Return what stands for a name in a shape; `Shape.filled` sets it, as a text in an expression."""
+    return f"§{place}§"
 
 
 def named(name: str) -> Any:

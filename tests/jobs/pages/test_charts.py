@@ -1,13 +1,17 @@
 """Charts of pages have a line for each series."""
 
+import json
 import re
+from collections.abc import Iterator
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
 from jobs.adapters.charts import dashboard as charts
 from jobs.adapters.charts.dashboard import DayLine
 from jobs.adapters.charts.drawing import NARROW, WIDE
+from jobs.runtime.escaping import visible
 
 DAYS = [date(2024, 2, 20) + timedelta(number) for number in range(30)]
 
@@ -40,3 +44,32 @@ def test_unusual_days_have_a_circle_and_what_is_usual() -> None:
     svg = charts.trend(DAYS, line, line, None, WIDE, "Sales", usual).svg()
     plain = charts.trend(DAYS, line, line, None, WIDE, "Sales").svg()
     assert svg.count("A") - plain.count("A") == 4  # two arcs of each circle
+
+
+HOSTILE = (
+    *("Day", "Day", 'a"b', "it's", "back\\slash", "\\u0041", "§l0§", "l0"),
+    *('"}), alert(1), ({"', "</script>", "王\n2"),
+)
+
+
+def test_names_of_lines_are_texts_in_the_small_window_whatever_they_are() -> None:
+    """The spec is an expression that Vega reads: each name is one key of it, and nothing else."""
+    drawn = [DayLine(name, [float(n)] * 30) for n, name in enumerate(HOSTILE)]
+    spec = charts.lines(DAYS, drawn, WIDE, "Sales").spec
+    (tip,) = re.findall(r"\(\{.*\}\)|\{.*\}", next(_texts(spec["marks"], 'isValid(datum["name"])')))
+    keys = re.findall(r'("(?:[^"\\]|\\.)*"): isValid\(datum', tip)
+    names = [json.loads(key) for key in keys]
+    assert names[:3] == ["Day", "Day (2)", "Day (3)"]
+    assert names[3:] == [visible(name) for name in HOSTILE[2:]]
+    assert points(charts.lines(DAYS, drawn, WIDE, "Sales").svg()) == [30] * len(HOSTILE)
+    compiled = charts._lines.cache_info().misses
+    charts.lines(DAYS, [DayLine(f"n{n}", [1.0] * 30) for n in range(len(HOSTILE))], WIDE, "Sales")
+    assert charts._lines.cache_info().misses == compiled  # other names need no other shape
+
+
+def _texts(value: Any, part: str) -> Iterator[str]:
+    """Yield the texts in a spec that contain another one."""
+    if isinstance(value, str) and part in value:
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(item, part)
