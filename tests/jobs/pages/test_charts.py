@@ -63,7 +63,7 @@ def test_names_of_lines_are_texts_in_the_small_window_whatever_they_are() -> Non
     assert names[3:] == [visible(name) for name in HOSTILE[2:]]
     assert points(charts.lines(DAYS, drawn, WIDE, "Sales").svg()) == [30] * len(HOSTILE)
     compiled = charts._lines.cache_info().misses
-    charts.lines(DAYS, [DayLine(f"n{n}", [1.0] * 30) for n in range(len(HOSTILE))], WIDE, "Sales")
+    charts.lines(DAYS, [DayLine(f"n{n}", [float(n)] * 30) for n in range(len(HOSTILE))], WIDE, "Sales")
     assert charts._lines.cache_info().misses == compiled  # other names need no other shape
 
 
