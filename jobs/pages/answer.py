@@ -4,7 +4,7 @@ Figures are sums of cells, or one division of two sums, rounded half up. A figur
 why instead.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
@@ -151,7 +151,7 @@ class Asked:
         self.compared = compared if compared and compared.first >= cube.bounds.first else None
         months = Range(month_after(choice.range.last, 1 - MONTHS), choice.range.last)
         self._months = Range(max(months.first, cube.bounds.first.replace(day=1)), months.last)
-        needed = [_with_week(days) for days in (choice.range, self._months, self.compared) if days]
+        needed = [days.with_days_before(WEEK - 1) for days in (choice.range, self._months, self.compared) if days]
         self._by_day = cube.by_day(choice, Range(min(days.first for days in needed), choice.range.last))
         self.total = self._total(choice.range)
         self.total_before = self._total(self.compared) if self.compared else None
@@ -177,7 +177,7 @@ class Asked:
     @cached_property
     def _by_month(self) -> dict[str, Sums]:
         """Return the sums of each month of a card's small chart."""
-        days: dict[str, list[date]] = {month: [] for month in _months(self._months)}
+        days: dict[str, list[date]] = {month: [] for month in self._months.months}
         for day in self._by_day:
             if self._months.first <= day:
                 days[f"{day:%Y-%m}"].append(day)
@@ -197,7 +197,7 @@ class Asked:
         if why := self._unknown(figure):
             return Card(name, figure, Change(None), (), why)
         known, days = self.cube.elsewhere(name, self.choice), self.choice.range
-        ends = self._ends(self._months) if figure.of_last_month else _months(self._months)
+        ends = self._ends(self._months) if figure.of_last_month else self._months.months
         small = tuple((month, self._of_month(figure, known, month)) for month in ends)
         sums, why = self._of_months(figure, known, days)
         before = self._of_months(figure, known, self.compared)[0] if self.compared else None
@@ -214,7 +214,7 @@ class Asked:
 
     def _ends(self, days: Range) -> list[str]:
         """Return the months whose last day, or as_of, is in a range."""
-        return [month for month in _months(days) if days.first <= self._end(month) <= days.last]
+        return [month for month in days.months if days.first <= self._end(month) <= days.last]
 
     def _end(self, month: str) -> date:
         """Return the last day of a month, up to as_of."""
@@ -227,7 +227,7 @@ class Asked:
 
     def _counted_months(self, figure: Figure, days: Range) -> list[str]:
         """Return the months of a range that count: of a level, the last one that ends in it."""
-        return self._ends(days)[-1:] if figure.of_last_month else _months(days)
+        return self._ends(days)[-1:] if figure.of_last_month else days.months
 
     def _of_month(self, figure: Figure, known: Known, month: str) -> int | None:
         """Return the value of a month; a level that no row says is not known."""
@@ -242,7 +242,7 @@ class Asked:
             return None, "It is known at the end of months: choose days with one."
         if figure.of_last_month and months[0] not in known:
             return None, f"There is none at the end of {months[0]}."
-        if not figure.of_last_month and not _is_of_whole_months(days, self.cube.bounds.last):
+        if not figure.of_last_month and not days.is_of_whole_months(self.cube.bounds.last):
             return None, "It exists by whole months: choose these."
         if figure.of_one_month and len(months) > 1:
             return None, "Who comes in two months would count twice: choose one month."
@@ -334,22 +334,22 @@ class Asked:
     def _lines(self, panel: Panel, figure: Figure, title: str, dimension: str) -> PanelAnswer:
         days, rows = self.choice.range, self.rows(figure, dimension)
         values = [row.value for row in rows[: panel.top]]
-        cells = self.cube.by_value_and_day(dimension, values, self.choice, _with_week(days))
+        cells = self.cube.by_value_and_day(dimension, values, self.choice, days.with_days_before(WEEK - 1))
         lines = tuple(self._line(self.cube.name_of(dimension, v), figure, cells[v], days) for v in values)
         left = len(rows) - len(values)
         return PanelAnswer(panel, title, figure, dimension, days=tuple(each_day(days)), lines=lines, left_out=left)
 
     def _line(self, name: str, figure: Figure, cells: Mapping[date, Sums], days: Range) -> Line:
         nothing = (0,) * len(self.cube.columns)
-        every = [cells.get(day, nothing) for day in each_day(_with_week(days))]
+        every = [cells.get(day, nothing) for day in each_day(days.with_days_before(WEEK - 1))]
         weeks = [tuple(map(sum, zip(*every[n : n + WEEK], strict=True))) for n in range(days.days)]
         per_day = 1 if figure.per else WEEK
         first = self.cube.bounds.first if figure.per else self.cube.bounds.first + timedelta(days=WEEK - 1)
+        value = self._valued(figure)
         means = tuple(
-            self._value(figure, week, per_day) if day >= first else None
-            for day, week in zip(each_day(days), weeks, strict=True)
+            value(week, per_day) if day >= first else None for day, week in zip(each_day(days), weeks, strict=True)
         )
-        return Line(name, tuple(self._value(figure, sums) for sums in every[WEEK - 1 :]), means)
+        return Line(name, tuple(value(sums, 1) for sums in every[WEEK - 1 :]), means)
 
     def rows(self, figure: Figure, dimension: str) -> list[Row]:
         """Return the values of a dimension, the largest first."""
@@ -361,18 +361,24 @@ class Asked:
             self._value(figure, self.total) if not figure.per else None,
         )
 
-    def _value(self, figure: Figure, sums: Sequence[int], days: int = 1) -> int | None:
-        """Return a figure of some sums, each divided by a number of days."""
-        return _divided(figure, self.cube.scales(figure), *self._two(figure, sums), days)
+    def _value(self, figure: Figure, sums: Sequence[int]) -> int | None:
+        """Return a figure of some sums."""
+        return self._valued(figure)(sums, 1)
 
-    def _two(self, figure: Figure, sums: Sequence[int]) -> tuple[int, int]:
-        """Return the two sums of a figure; 0 for the second if it has none."""
-        of = dict(zip(self.cube.columns, sums, strict=True))
-        return of[figure.sum], of[figure.per] if figure.per else 0
+    def _valued(self, figure: Figure) -> Callable[[Sequence[int], int], int | None]:
+        """Return what calculates a figure of some sums, each divided by a number of days."""
+        scales, two = self.cube.scales(figure), self._two(figure)
+        return lambda sums, days: _divided(figure, scales, *two(sums), days)
+
+    def _two(self, figure: Figure) -> Callable[[Sequence[int]], tuple[int, int]]:
+        """Return what chooses the two sums of a figure; 0 for the second if it has none."""
+        first, second = (self.cube.columns.index(name) if name else -1 for name in (figure.sum, figure.per))
+        return lambda sums: (sums[first], sums[second] if second >= 0 else 0)
 
     def _change(self, figure: Figure, now: Sequence[int], before: Sequence[int] | None) -> Change:
         """Return a figure of some sums beside that of others."""
-        return self._changed(figure, self._two(figure, now), self._two(figure, before) if before else None)
+        two = self._two(figure)
+        return self._changed(figure, two(now), two(before) if before else None)
 
     def _changed(self, figure: Figure, now: tuple[int, int] | None, before: tuple[int, int] | None) -> Change:
         """Return a figure of its two sums beside that of two others."""
@@ -414,29 +420,9 @@ def _divided(figure: Figure, scales: tuple[int, int], total: int, per: int, days
     return half_up(total * of_per * factor, per * of_total) if per > 0 else None
 
 
-def _with_week(days: Range) -> Range:
-    """Return a range with the six days before it, which its first mean needs."""
-    return Range(days.first - timedelta(days=WEEK - 1), days.last)
-
-
 def _fitted(values: Sequence[int | None], days: int) -> tuple[int | None, ...]:
     """Return values for so many days: a compared month may be shorter or longer."""
     return (*values[:days], *[None] * (days - len(values)))
-
-
-def _months(days: Range) -> list[str]:
-    """Return the months of a range, YYYY-MM."""
-    months, day = [], days.first.replace(day=1)
-    while day <= days.last:
-        months.append(f"{day:%Y-%m}")
-        day = month_after(day)
-    return months
-
-
-def _is_of_whole_months(days: Range, as_of: date) -> bool:
-    """Return whether a range has whole months, the last one up to as_of."""
-    after = days.last + timedelta(days=1)
-    return days.first.day == 1 and (after.day == 1 or days.last == as_of)
 
 
 def _plural(label: str) -> str:

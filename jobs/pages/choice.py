@@ -47,6 +47,23 @@ class Range:
     def days(self) -> int:
         return (self.last - self.first).days + 1
 
+    @property
+    def months(self) -> list[str]:
+        """Return its months, YYYY-MM."""
+        months, day = [], self.first.replace(day=1)
+        while day <= self.last:
+            months.append(f"{day:%Y-%m}")
+            day = month_after(day)
+        return months
+
+    def is_of_whole_months(self, as_of: date) -> bool:
+        """Return whether it has whole months, the last one up to as_of."""
+        after = self.last + timedelta(days=1)
+        return self.first.day == 1 and (after.day == 1 or self.last == as_of)
+
+    def with_days_before(self, count: int) -> "Range":
+        return Range(self.first - timedelta(days=count), self.last)
+
     def before(self, compare: Compare) -> "Range | None":
         """Return the days that it is compared with: as many before it, or the same of the year before.
 
