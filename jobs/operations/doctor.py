@@ -25,6 +25,8 @@ from marts.rows.source_block import number_of
 
 _PACKAGES = ("ray", "pyarrow", "duckdb", "mysql-connector-python", "boto3", "s3fs")
 _FREE = 2 << 30
+_MANY_CELLS = 2_000_000
+"""Cells of a dashboard from which a change of a filter takes a tenth of a second and more."""
 _PATIENCE = 3.0
 """Deadline of requests in seconds: short, because a person waits for the result."""
 
@@ -85,8 +87,11 @@ def _read_only(settings: Settings) -> list[Check]:
         if not missing:
             require_readable(warehouse, [pack.marts[name].table for name in dashboard.tables])
         rights = warehouse.rights_to_write()
+        cells = live[dashboard.table].row_count if dashboard.table in live else 0
     published = f"{missing[0]} is not published yet: run marts build" if missing else "all are published"
     checks = [Check("tables", not missing, published, UsageError.exit_code if missing else 0)]
+    slow = f": more than {_MANY_CELLS:,} make each change of a filter slow" if cells > _MANY_CELLS else ""
+    checks += [] if missing else [Check("cells", True, f"{cells:,} in memory{slow}")]
     if not rights:
         return [*checks, Check("rights", True, "may only read")]
     hint = "give the pages a user of their own: GRANT SELECT ON database.* TO user"

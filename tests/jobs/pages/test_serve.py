@@ -34,7 +34,9 @@ MARTS = str(Path(sys.executable).parent / "marts")
 
 
 @pytest.mark.database
-def test_a_user_who_may_write_is_refused_by_doctor(tmp_path: Path, mariadb: SqlServer) -> None:
+def test_a_user_who_may_write_is_refused_by_doctor(
+    tmp_path: Path, mariadb: SqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = company(tmp_path, target=mariadb.make_database("pages"))
     assert place.build().error is None
     flags = ["--target", place.target, "--serve", "--json"]
@@ -45,6 +47,12 @@ def test_a_user_who_may_write_is_refused_by_doctor(tmp_path: Path, mariadb: SqlS
     reader = f"mysql://reader:only@127.0.0.1:{mariadb.port}/pages"
     checks = {check["what"]: check for check in json.loads(marts("doctor", "--target", reader, *flags[2:]).stdout)}
     assert checks["rights"] == {"what": "rights", "ok": True, "text": "may only read", "exit_code": 0}
+    (rows,) = mariadb.run("SELECT COUNT(*) FROM daily_sales_data_mart", database="pages")[0]
+    assert checks["cells"]["text"] == f"{rows:,} in memory"
+    monkeypatch.setattr("jobs.operations.doctor._MANY_CELLS", rows - 1)
+    checks = {check["what"]: check for check in json.loads(marts("doctor", "--target", reader, *flags[2:]).stdout)}
+    assert checks["cells"]["ok"]
+    assert checks["cells"]["text"] == f"{rows:,} in memory: more than {rows - 1:,} make each change of a filter slow"
     assert mariadb.run("SHOW TABLES LIKE 'marts_doctor%'", database="pages") == []
 
 
