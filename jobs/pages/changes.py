@@ -1,5 +1,6 @@
 """The page of what the last publication changed: rows of marts, and the drops behind it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,15 @@ def changes_page(
         listed=LISTED,
         marts=[_mart(part) for part in compared.marts] if compared else [],
     )
+
+
+def drops_in_words(changes: Changes, was: str, now: str) -> str:
+    """Return how many drops of each kind of change are between the publications of two runs; empty if not known."""
+    compared = changes.compared
+    if compared is None or (compared.was.run_id, compared.now.run_id) != (was, now):
+        return ""
+    counts = Counter(drop.change for drop in compared.drops)
+    return ", ".join(f"{count:,} {change}" for change, count in sorted(counts.items()))
 
 
 def _mart(part: MartDifference) -> dict[str, Any]:

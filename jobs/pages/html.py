@@ -59,9 +59,14 @@ def dashboard_page(
     state: State,
     publication: Publication,
     answer: Answer,
+    changed_drops: str = "",
     is_scripted: bool = False,
 ) -> str:
-    """Render the dashboard for a choice; ``is_scripted`` leaves the drawing of charts to the reader's browser."""
+    """Render the dashboard for a choice.
+
+    ``changed_drops`` are those since the publication before, in words; ``is_scripted`` leaves the drawing of charts to
+    the reader's browser.
+    """
     outside = (state.outside or Outside(())).notable.of(answer.choice.range)
     page = _Page(here, publication, answer, outside, is_scripted)
     earlier = _earlier(state, publication, answer)
@@ -93,6 +98,7 @@ def dashboard_page(
         days=urlencode({FROM: page.choice.range.first, TO: page.choice.range.last}),
         panels=[page.panel(panel) for panel in answer.panels],
         changes=_changes(answer, earlier),
+        changed_drops=changed_drops,
     )
 
 

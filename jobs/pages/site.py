@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from jobs.adapters.charts.dashboard import script, script_name
 from jobs.pages.answer import answer
-from jobs.pages.changes import changes_csv, changes_page
+from jobs.pages.changes import changes_csv, changes_page, drops_in_words
 from jobs.pages.choice import PINNED, Choice, parse
 from jobs.pages.content import as_csv, as_json, cells_header
 from jobs.pages.drops import DropFilter, drops_page
@@ -154,7 +154,9 @@ class Site:
         """Answer with the dashboard; ``is_scripted`` asks for it without drawings."""
         choice, remarks = self._chosen(pairs, publication)
         content = answer(publication.cube, choice, remarks)
-        page = dashboard_page(self._address, self._pages, state, publication, content, is_scripted)
+        previous = state.previous.run_id if state.previous else ""
+        drops = drops_in_words(self._live.changes, previous, publication.run_id)
+        page = dashboard_page(self._address, self._pages, state, publication, content, drops, is_scripted)
         return Reply(200, _HTML, page.encode())
 
     def _json(self, pairs: Pairs, state: State, publication: Publication) -> Reply:

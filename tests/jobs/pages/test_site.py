@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -19,8 +20,9 @@ from urllib.parse import urljoin
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.dashboards import BOARD, HEADER, LAST, cells_by_hand, company
-from support.kit import CUSTOMERS, Place, line, sales
+from support.kit import CUSTOMERS, Place, line, marts, sales
 from support.served import Served
+from support.servers import SqlServer
 
 from jobs.adapters.warehouse.duckdb import DuckDBWarehouse
 from jobs.pages.site import Site
@@ -300,7 +302,9 @@ def test_the_rows_that_the_last_publication_changed_are_listed(served: Served) -
     assert {sum_of(rows, name) for name in ("sales_team", "daily_sales")} == {Decimal("30.00")}
     assert "customers" not in {row["mart"] for row in rows}  # no row of a person is on a page
     assert "<code>marts diff customers</code> shows them" in page
-    assert '<a href="/retail/changes">The rows that changed</a>' in served.text("/retail")
+    page = served.text("/retail?from=2024-01-01&to=2024-01-31")
+    assert re.findall("Drops between: ([^.]+)[.]", page) == ["1 new, 1 replaced"]
+    assert '<a href="/retail/changes">The rows and drops that changed</a>' in page
 
 
 def sum_of(rows: list[dict[str, str]], mart: str) -> Decimal:
@@ -317,6 +321,56 @@ def test_publications_are_compared_once(served: Served, monkeypatch: pytest.Monk
     assert before.compared
     assert served.live.changes is before
     assert "is being compared" not in served.text("/retail/changes")
+
+
+@pytest.mark.database
+def test_no_answer_is_of_two_publications(tmp_path: Path, mariadb: SqlServer) -> None:
+    """While builds publish and are rolled back, and readers ask without a pause."""
+    place = company(tmp_path, target=mariadb.make_database("clicked"))
+    assert place.build().error is None
+    served = Served(place)
+    served.live.look()
+    choice = "from=2024-01-01&to=2024-03-31&compare=none"
+    totals = {"run-1": served.figures(f"/retail.json?{choice}")["net_revenue"]}
+    answers, ended = list[tuple[str, str, str]](), threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            content = json.loads(served.text(f"/retail.json?{choice}"))
+            figures = {card["figure"]: card["value"] for card in content["cards"]}
+            channels = next(panel for panel in content["panels"] if panel["dimension"] == "channel")
+            (line,) = content["panels"][0]["lines"]
+            assert sum(map(Decimal, line["values"])) == Decimal(figures["net_revenue"])
+            assert sum(Decimal(row["figure"]) for row in channels["rows"]) == Decimal(figures["net_revenue"])
+            answers.append((content["run_id"], content["publication"], figures["net_revenue"]))
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        served.live.watch(0.01)
+        try:
+            for number in range(2, 5):
+                place.put(f"sales/late{number}.csv", sales(line(f"L{number}", 2, day="2024-02-20", price="7.00")))
+                assert place.build(as_of=LAST).outcome == "published"
+                totals[f"run-{number}"] = str(Decimal(totals[f"run-{number - 1}"]) + 7)
+                until_shown(served, f"run-{number}")
+            marts("rollback", "--target", place.address, "--why", "tried")
+            until_shown(served, "run-3")
+        finally:
+            ended.set()
+            served.live.end()
+        for reader in readers:
+            reader.result()
+    assert {(run, total) for run, _, total in answers} == set(totals.items())
+    assert len({publication for _, publication, _ in answers}) == 4  # that of run 3 is the same again
+
+
+def until_shown(served: Served, run: str) -> None:
+    """Wait until the pages show the publication of a run."""
+    end = time.monotonic() + 60
+    while json.loads(served.text("/live"))["run_id"] != run:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(0.2)  # the readers ask
 
 
 def test_changes_of_an_older_publication_say_so_until_the_new_one_is_compared(served: Served) -> None:
