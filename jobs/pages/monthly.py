@@ -15,7 +15,6 @@ from jobs.pages.insights import Insight, insights
 from jobs.pages.month_source import Declared, MonthSource, Row
 from jobs.pages.outside import Outside
 from jobs.pages.words import change_text, direction, plain
-from jobs.report.run_report import RunReport
 from jobs.report.templates import counted, number
 from marts.compute.versions import month_after
 from marts.dashboard import Figure, Panel
@@ -26,7 +25,10 @@ SCHEMA = "martwright.report/1"
 _EVERY = 1_000_000
 """Rows of a table of the annex, at most."""
 _HUNDREDTHS = ("money", "percent", "decimal")
-_BROKEN = (("Of", "text"), ("Rule", "text"), ("Severity", "text"), ("Broken by", "count"), ("Of rows", "count"))
+_BROKEN = (
+    *(("Of", "text"), ("Rule", "text"), ("Severity", "text")),
+    *(("Broken by", "count"), ("Of rows", "count"), ("Drops", "count")),
+)
 _LEFT = (("Drop", "text"), ("State", "text"), ("Rows", "count"), ("Why", "text"))
 """Columns of the tables of the drops: heading and unit."""
 Table = dict[str, Any]
@@ -75,7 +77,7 @@ class _Month:
         report, month_tables = self.declared.report, self.source.tables[month]
         names = dict.fromkeys([*report.figures, *(name for part in report.parts for name in part.figures)])
         stand_out = insights(self.own, report.insights, self.source)
-        parts = [self._summary(), *(self._part(part, month_tables) for part in report.parts), _data(self.outside, run)]
+        parts = [self._summary(), *(self._part(part, month_tables) for part in report.parts), _data(self.outside)]
         return {
             "schema": SCHEMA,
             "pack": self.declared.pack.name,
@@ -274,19 +276,21 @@ def _insight(item: Insight) -> dict[str, Any]:
     return {"rule": item.rule, "text": item.text, "effect": _hundredths(item.effect), "figures": list(item.figures)}
 
 
-def _data(outside: Outside, run: RunReport | None) -> dict[str, Any]:
+def _data(outside: Outside) -> dict[str, Any]:
     """Return the part about the drops behind the figures."""
     texts, tables = [], []
-    if run:
-        totals = run.totals
-        texts.append(
-            "Rows read = clean + quarantined + duplicates, over all drops that count: "
-            f"{totals.rows_read:,} = {totals.clean:,} + {totals.quarantined:,} + {totals.duplicates:,}."
+    if own := outside.with_days:
+        sums = (
+            sum(getattr(drop, name) for drop in own) for name in ("rows_read", "clean", "quarantined", "duplicates")
         )
-        broken = [(item.name, rule) for item in run.quality for rule in item.broken]
-        rows = [[name, rule.rule, rule.severity, str(rule.unexpected), str(rule.rows)] for name, rule in broken]
-        if rows:
-            tables.append(_plain_table("Rules that rows of the last run's drops break", _BROKEN, rows))
+        read, clean, quarantined, duplicates = (f"{value:,}" for value in sums)
+        of = f"of the {counted(len(own), 'drop')} with rows of these days"
+        texts.append(
+            f"Rows read = clean + quarantined + duplicates, {of}: {read} = {clean} + {quarantined} + {duplicates}."
+        )
+    if rules := outside.rules:
+        rows = [[r.kind, r.rule, r.severity, str(r.rows), str(r.checked), str(r.drops)] for r in rules]
+        tables.append(_plain_table("Rules that rows of these drops break", _BROKEN, rows))
     drops = [[drop.object_key, drop.state, str(drop.rows_read), drop.reason] for drop in outside.left_out]
     if drops:
         tables.append(_plain_table(f"Not in the figures: {counted(len(drops), 'drop')}", _LEFT, drops))

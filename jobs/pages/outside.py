@@ -57,6 +57,11 @@ class Outside:
         """Return the drops that are held or rejected."""
         return tuple(sorted((drop for drop in self.drops if drop.state in LEFT_OUT), key=lambda drop: drop.object_key))
 
+    @property
+    def with_days(self) -> tuple[DropRecord, ...]:
+        """Return the drops that count, and whose days are known."""
+        return tuple(drop for drop in self.drops if drop.state == "live" and drop.first_day)
+
     @cached_property
     def quarantined(self) -> int:
         """Return the number of rows in quarantine of drops that count."""
