@@ -99,6 +99,7 @@ class PanelAnswer:
     """The compared period, day by day beside the range."""
     unusual: Mapping[date, int] = field(default_factory=dict)
     """What is usual on days that are not."""
+    events: tuple[date, ...] = ()
     rows: tuple[Row, ...] = ()
     left_out: int = 0
     """Rows that are not listed."""
@@ -329,6 +330,7 @@ class Asked:
             lines=(line,),
             compared=beside,
             unusual={item.day: item.expected for item in unusual},
+            events=tuple(day for day in self.cube.events if days.first <= day <= days.last),
         )
 
     def _lines(self, panel: Panel, figure: Figure, title: str, dimension: str) -> PanelAnswer:

@@ -84,6 +84,8 @@ def _panel(answer: PanelAnswer) -> dict[str, Any]:
         "days": [day.isoformat() for day in answer.days],
         "lines": [_line(answer, line) for line in answer.lines],
         "compared": _line(answer, answer.compared) if answer.compared else None,
+        "unusual": {day.isoformat(): plain(figure, usual) for day, usual in answer.unusual.items()},
+        "events": [day.isoformat() for day in answer.events],
         "rows": [
             {
                 "value": row.value,

@@ -58,9 +58,10 @@ class Cube:
         tables: Mapping[str, pa.Table],
         as_of: date,
         unusual: Sequence[UnusualDay] = (),
+        events: Sequence[date] = (),
     ) -> None:
-        """Load the tables of a dashboard, by the name of the mart."""
-        self.dashboard, self._marts, self.unusual = dashboard, marts, unusual
+        """Load the tables of a dashboard, by the name of the mart; ``events`` are days that pages mark."""
+        self.dashboard, self._marts, self.unusual, self.events = dashboard, marts, unusual, events
         self.columns = dashboard.sums
         types = {column.name: column.type for column in marts[dashboard.table].columns}
         self.units = {name: types[name] for name in self.columns}

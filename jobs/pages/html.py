@@ -269,6 +269,7 @@ class _Page:
             if answer.compared and self.choice.compared:
                 text += f" Dashed: the mean of the {COMPARES[self.choice.compare]}, from {self.choice.compared.first}."
             text += " Circles: unusual days." if answer.unusual else ""
+            text += " Triangles: events that the policy names." if answer.events else ""
             return text
         if answer.panel.kind == "lines" and answer.left_out:
             return f"Not drawn: {answer.left_out:,}."
@@ -293,8 +294,11 @@ class _Page:
             usual = None
             if answer.unusual:
                 usual = DayLine("Usual", [scaled(figure, answer.unusual.get(day)) for day in answer.days])
+            events = None
+            if answer.events:
+                events = DayLine("Event", [0.0 if day in answer.events else None for day in answer.days])
             return self._drawn_charts(
-                lambda width: charts.trend(answer.days, days, mean, beside, width, answer.title, usual)
+                lambda width: charts.trend(answer.days, days, mean, beside, width, answer.title, usual, events)
             )
         if kind == "lines" and answer.lines and not answer.is_by_month:
             drawn = [_drawn(figure, line, True, is_mean, line.name) for line in answer.lines]
@@ -338,6 +342,7 @@ class _Page:
                 cells = [written(figure, line.means[number], is_mean) for line in answer.lines]
             usual = answer.unusual.get(day)
             note = "" if usual is None else f" (unusual: {written(figure, usual)} is usual)"
+            note += " (event)" if day in answer.events else ""
             rows.append([f"{day}{note}", *cells])
         return rows
 

@@ -241,6 +241,8 @@ class RunReport(_Part):
     """New rows of the marts that this run published."""
     newest: dict[str, date] = {}
     """Newest day of the counted rows of each fact."""
+    events: tuple[date, ...] = ()
+    """Days that the policy names as events: they are neither judged nor compared with."""
     currencies: tuple[str, ...] = ()
     """Of the amounts of the drops that count; empty if they name none."""
     held_back: str = ""

@@ -215,6 +215,7 @@ def report_of(run: Run, outcome: Outcome, exit_code: int, error: Problem | None 
         quality=tuple(report for judged in stages.judged for report in judged.reports),
         docs=run.settings.docs_uri if run.settings.quality.judge and stages.judged else "",
         fall=stages.fall.report if stages.fall else None,
+        events=tuple(sorted(day for (day,) in numbers_of(run.pack, run.policy).get("analytics_events", ()))),
         currencies=tuple(currencies_of(rolled_up.resolved)) if rolled_up else (),
         held_back=stages.held_back,
         alerts=stages.alerts if loaded else (),

@@ -388,8 +388,9 @@ def test_days_that_the_policy_names_are_not_judged(shop: Place) -> None:
     shop.policy = shop.policy.model_copy(
         update={"own": (*GOLDEN_POLICY.own, ("analytics_events", tuple((date.fromisoformat(day),) for day in days)))}
     )
-    shop.build()
+    report = shop.build()
     assert {row[3] for row in rows_of(shop, "sales_anomalies") if row[4] == "sales"}.isdisjoint(days)
+    assert report.events == tuple(map(date.fromisoformat, days))  # pages mark them
 
 
 def test_lines_of_nobody_count_in_stores_only(shop: Place) -> None:

@@ -54,13 +54,14 @@ def trend(
     width: int,
     title: str,
     usual: DayLine | None = None,
+    events: DayLine | None = None,
 ) -> Drawing:
     """Draw the value of each day as a thin line, the mean of 7 days as a thick one, that of other days dashed.
 
-    ``usual`` has what is usual on unusual days, which get a circle.
+    ``usual`` has what is usual on unusual days, which get a circle; ``events`` has 0 on days that get a triangle.
     """
     columns = {"value": values, "mean": mean} | ({"before": compared} if compared else {})
-    columns |= {"usual": usual} if usual else {}
+    columns |= {name: line for name, line in (("usual", usual), ("event", events)) if line}
     every = [v for line in columns.values() for v in line.values if v is not None]
     drawn = _trend(tuple(columns), Axes.of(days, every), width)
     beside = f", and {compared.name} dashed" if compared else ""
@@ -86,7 +87,11 @@ def _trend(columns: Sequence[str], axes: Axes, width: int) -> Shape:
     if "usual" in columns:
         circles = data.transform_filter("isValid(datum.usual)").mark_point(size=90, strokeWidth=2, stroke=INK)
         layers.append(circles.encode(x=x, y=axes.values("value")))
-    layers.append(_hover(data, x, columns, inner))
+    if "event" in columns:
+        marked = data.transform_filter("isValid(datum.event)")
+        days = marked.mark_point(shape="triangle-up", size=60, fill=DIM, stroke=DIM)
+        layers.append(days.encode(x=x, y=axes.values("event")))
+    layers.append(_hover(data, x, [column for column in columns if column != "event"], inner))
     chart = alt.layer(*layers).properties(width=inner, height=HEIGHT)
     return shape(chart.add_params(*parameters(*PARAMETERS)), width, HEIGHT + TOP + _BELOW)
 

@@ -46,6 +46,14 @@ def test_unusual_days_have_a_circle_and_what_is_usual() -> None:
     assert svg.count("A") - plain.count("A") == 4  # two arcs of each circle
 
 
+def test_events_have_a_triangle_and_are_no_value_under_the_pointer() -> None:
+    line = DayLine("Sales", [float(n) for n in range(30)])
+    events = DayLine("Event", [0.0 if n in (3, 20) else None for n in range(30)])
+    with_events, plain = (charts.trend(DAYS, line, line, None, WIDE, "Sales", None, own) for own in (events, None))
+    assert with_events.svg().count("Z") - plain.svg().count("Z") == 2
+    assert "event_text" not in json.dumps(with_events.spec["marks"])
+
+
 HOSTILE = (
     *("Day", "Day", 'a"b', "it's", "back\\slash", "\\u0041", "§l0§", "l0"),
     *('"}), alert(1), ({"', "</script>", "王\n2"),

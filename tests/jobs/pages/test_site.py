@@ -528,3 +528,16 @@ def test_amounts_have_the_currency_that_the_drops_name(served: Served) -> None:
     assert '<th scope="col" class="number">Net revenue, EUR</th>' in page
     assert json.loads(served.text("/retail.json"))["currency"] == "EUR"
     assert "currency,,,EUR,," in served.text("/retail.csv")
+
+
+def test_events_that_the_policy_names_are_marked(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    publication = served.live.state.publication
+    assert publication
+    monkeypatch.setattr(publication.cube, "events", (date(2023, 12, 25), date(2024, 2, 20)))
+    page = served.text("/retail?from=2024-02-01&to=2024-02-29&region=North")
+    assert "Triangles: events that the policy names." in page
+    assert '<th scope="row" class="day">2024-02-20 (event)</th>' in page
+    assert page.count("(event)") == 1
+    assert "Triangles" not in served.text("/retail?from=2024-03-01&to=2024-03-31")
+    panels = json.loads(served.text("/retail.json?from=2024-02-01&to=2024-02-29"))["panels"]
+    assert panels[0]["events"] == ["2024-02-20"]
