@@ -89,7 +89,7 @@ def _trend(columns: Sequence[str], axes: Axes, width: int) -> Shape:
         layers.append(circles.encode(x=x, y=axes.values("value")))
     if "event" in columns:
         marked = data.transform_filter("isValid(datum.event)")
-        days = marked.mark_point(shape="triangle-up", size=60, fill=DIM, stroke=DIM)
+        days = marked.mark_point(shape="triangle-up", size=90, yOffset=-6, fill=DIM, opacity=1)
         layers.append(days.encode(x=x, y=axes.values("event")))
     layers.append(_hover(data, x, [column for column in columns if column != "event"], inner))
     chart = alt.layer(*layers).properties(width=inner, height=HEIGHT)
