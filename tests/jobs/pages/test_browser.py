@@ -18,6 +18,7 @@ from support.kit import Place, line, sales
 from support.served import Served, serving
 
 from jobs.pages.live import State
+from marts.errors import ServiceError
 
 pytestmark = pytest.mark.usefixtures("all_marts")
 TIP = "return document.querySelector('#vg-tooltip-element.visible')?.innerText ?? ''"
@@ -162,14 +163,22 @@ def test_each_filter_shows_its_figures_in_place_and_in_the_address(browser: Any,
     served, address = site
     browser.get(f"{address}/retail")
     every = value(browser)
-    for name, wanted in (("region", "North"), ("channel", "card"), ("segment", "Guest")):
+    steps = (("region", "North"), ("state", "Coast"), ("city", "Northport"), ("store", "121"))
+    for name, given in (*steps, ("channel", "card"), ("segment", "")):
         browser.execute_script("window.kept = true")
+        options = browser.find_elements(By.CSS_SELECTOR, f"[name={name}] option")
+        wanted = given or options[-1].get_attribute("value")
         before = value(browser)
         choose(browser, name, wanted)
-        until(lambda before=before: value(browser) != before)
+        if name != "city":  # the state has one city
+            until(lambda before=before: value(browser) != before)
         query = urlsplit(browser.current_url).query
         assert value(browser) == f"{int(served.figures(f'/retail.json?{query}')['purchases'] or 0):,}"
         assert browser.execute_script("return window.kept")  # no page was loaded
+    browser.back()
+    until(lambda: "segment" not in browser.current_url)
+    browser.forward()
+    until(lambda: "segment" in browser.current_url)
     browser.back()
     until(lambda: "segment" not in browser.current_url)
     pasted = browser.current_url
@@ -300,6 +309,27 @@ def _header() -> str:
     from support.kit import SALES
 
     return f"{SALES},payment_mode"
+
+
+def test_a_target_that_is_lost_leaves_the_figures_and_says_since_when(browser: Any, site: tuple[Served, str]) -> None:
+    served, address = site
+    browser.get(f"{address}/retail")
+    figures, opener = value(browser), served.live._open
+
+    def lost() -> Any:
+        raise ServiceError("does not answer", "target")
+
+    served.live._open = lost
+    try:
+        served.live.look()
+        browser.get(f"{address}/retail?channel=card")
+        assert "The target has not answered since" in browser.find_element(By.CSS_SELECTOR, ".trouble").text
+        assert barriers(browser) == []
+        choose(browser, "channel", "")
+        until(lambda: value(browser) == figures)
+    finally:
+        served.live._open = opener
+        served.live.look()
 
 
 def test_the_keyboard_alone_is_enough(browser: Any, site: tuple[Served, str]) -> None:
