@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jobs.pages.outside import Outside, read_outside
-from jobs.pages.publication import Opener, Publication, last_run, live_name, read_publication
+from jobs.pages.publication import Opener, Publication, live_name, read_publication
 from jobs.report.differences import Differences, differences
 from marts.dashboard import Dashboard
 from marts.errors import MartsError, Transient, TryLater
@@ -66,7 +66,7 @@ class Live:
         self._threads: list[threading.Thread] = []
         self.state = State()
         self.changes = Changes()
-        self._run = ""
+        self._change = ""
         self._compared = ""
 
     def look(self) -> State:
@@ -74,12 +74,15 @@ class Live:
         before = self.state
         try:
             with closing(self._open()) as warehouse:
-                name, run = live_name(warehouse, self.dashboard.tables), last_run(warehouse)
-                current, outside = before.publication, before.outside
-                if current is None or name != current.name:
+                current, outside, tables = before.publication, before.outside, self.dashboard.tables
+                # Asked before anything is read: what changes meanwhile is read by the next look.
+                change = warehouse.last_change() if current or live_name(warehouse, tables) else ""
+                is_changed = change != self._change
+                if current is None or (is_changed and live_name(warehouse, tables) != current.name):
                     current = read_publication(warehouse, self.pack, self.dashboard)
-                if outside is None or run != self._run:
-                    outside, self._run = read_outside(warehouse), run
+                if outside is None or is_changed:
+                    outside = read_outside(warehouse)
+                self._change = change
         except MartsError as error:
             since = before.trouble.since if before.trouble else self._now()
             if before.trouble is None:
@@ -97,7 +100,7 @@ class Live:
 
     def _name(self) -> str:
         """Return what changes with each publication and each end of a run."""
-        return f"{self.state.publication.name} {self._run}" if self.state.publication else ""
+        return f"{self.state.publication.name} {self._change}" if self.state.publication else ""
 
     @property
     def is_compared(self) -> bool:

@@ -49,11 +49,6 @@ def live_name(warehouse: Warehouse, names: Sequence[str]) -> str:
     return "-".join(str(live[name].generation) for name in names)
 
 
-def last_run(warehouse: Warehouse) -> str:
-    """Return what changes with each end of a run."""
-    return " ".join(f"{run.run_id} {run.outcome}" for run in warehouse.runs(1))
-
-
 def read_publication(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publication:
     """Read the live tables of a dashboard in one snapshot. Raise UsageError if there are none."""
     return warehouse.snapshot(lambda: read_inside(warehouse, pack, dashboard))

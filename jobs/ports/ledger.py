@@ -58,6 +58,9 @@ class Ledger(Protocol):
     def runs(self, limit: int) -> list[RunRecord]:
         """Return the last runs, newest first."""
 
+    def last_change(self) -> str:
+        """Return a text that changes with each publication and each end of a run, by one statement."""
+
     def runs_named(self, names: Collection[str]) -> list[RunRecord]:
         """Return the records of some runs."""
 

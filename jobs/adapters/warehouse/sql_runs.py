@@ -44,6 +44,12 @@ class SqlRuns(SqlNotices, SqlTrust):
     def runs(self, limit: int) -> list[RunRecord]:
         return self.select(RunRecord, "marts_runs", f"ORDER BY started_at DESC, run_id DESC LIMIT {limit:d}")
 
+    def last_change(self) -> str:
+        publication = "SELECT COALESCE(MAX(number), 0) FROM marts_publications"
+        run = "SELECT CONCAT(run_id, ' ', outcome) FROM marts_runs ORDER BY started_at DESC, run_id DESC LIMIT 1"
+        ((number, last),) = self.execute(f"SELECT ({publication}), ({run})")
+        return f"{number} {last or ''}"
+
     def runs_named(self, names: Collection[str]) -> list[RunRecord]:
         marks = ", ".join([self.mark] * len(names))
         return self.select(RunRecord, "marts_runs", f"WHERE run_id IN ({marks})", sorted(names)) if names else []

@@ -344,6 +344,12 @@ def test_no_answer_is_of_two_publications(tmp_path: Path, mariadb: SqlServer) ->
             assert sum(Decimal(row["figure"]) for row in channels["rows"]) == Decimal(figures["net_revenue"])
             answers.append((content["run_id"], content["publication"], figures["net_revenue"]))
 
+    selects = "SHOW GLOBAL STATUS LIKE 'Com_select'"
+    ((_, before),) = mariadb.run(selects)
+    for _ in range(3):
+        assert served.live.look().trouble is None
+    ((_, after),) = mariadb.run(selects)
+    assert int(after) - int(before) == 3  # a look is one query, while nothing is published
     with ThreadPoolExecutor(2) as pool:
         readers = [pool.submit(read) for _ in range(2)]
         served.live.watch(0.01)
