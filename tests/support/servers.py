@@ -531,9 +531,12 @@ def ray_head(environment: dict[str, str], cpus: int = 2, *more: str, port: int =
             _end(process)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    """One local Ray cluster for all tests: builds of this process use it."""
+    """One local Ray cluster for the tests of a module: builds of this process use it.
+
+    It ends with them: an idle cluster takes a twentieth of a CPU.
+    """
     from jobs.adapters.ray.cluster import Cluster
     from jobs.config.settings import RaySettings
 
