@@ -1,6 +1,7 @@
 """A canary in each credential, builds through `ray job submit` that succeed and that fail, and a search everywhere."""
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -199,12 +200,13 @@ class _watching:  # noqa: N801 - reads as a statement
 
     def _watch(self) -> None:
         while not self._ended.wait(0.05):
-            for process in psutil.process_iter(["pid", "create_time", "cmdline"]):
-                identity = (process.info["pid"], process.info["create_time"])
-                if identity not in self._seen and process.pid != os.getpid():
-                    self._seen.add(identity)
-                    line = "\0".join(process.info["cmdline"] or []).encode("utf-8", "surrogateescape")
-                    self._search.look("command lines", line[:60].decode(errors="replace"), line)
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):  # it has ended
+                    identity = (process.pid, process.create_time())
+                    if identity not in self._seen and process.pid != os.getpid():
+                        self._seen.add(identity)
+                        line = "\0".join(process.cmdline()).encode("utf-8", "surrogateescape")
+                        self._search.look("command lines", line[:60].decode(errors="replace"), line)
 
 
 def _search_ray(search: Search, head: RayHead) -> None:
