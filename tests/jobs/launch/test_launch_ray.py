@@ -186,38 +186,6 @@ def test_a_wrong_policy_and_a_defect_of_the_product_are_notified_too(
     assert "KeyError: 'oops'" in release.hook.texts[1]
 
 
-def test_a_head_that_dies_while_the_build_runs_is_notified_once(
-    release: Release, start_ray_head: Callable[[dict[str, str]], RayHead]
-) -> None:
-    head = start_ray_head({"PYTHONPATH": str(ROOT)})
-
-    def dies(operator: FakeOperator, name: str) -> bool:
-        if operator.status(name).get("jobStatus") != "RUNNING":
-            return False
-        head.kill()
-        Pod(terminated("OOMKilled", 137))(operator, name)
-        return True
-
-    started = time.monotonic()
-    mirror = Mirror(check_timeout=0.5)
-
-    def both(operator: FakeOperator, name: str) -> bool:
-        done = mirror(operator, name)
-        if not killed and dies(operator, name):
-            killed.append(name)
-        return done
-
-    killed: list[str] = []
-    submit = on(head)
-    with FakeOperator(release.api, [Ready(head.dashboard), both], submit=submit, delay=0.1):
-        output = release.launch(code=69)
-    assert killed == [JOB]
-    assert "the head ran out of memory" in output
-    assert [title.partition(":")[0] for title in release.titles()] == ["The build failed"]
-    assert "ray.head.resources" in release.hook.texts[0]
-    assert time.monotonic() - started < 200
-
-
 def test_a_head_that_is_gone_before_its_log_was_read_changes_nothing(release: Release, head: RayHead) -> None:
     """The build has failed and reported it; its dashboard is gone before anybody could read that: the ledger knows."""
     (release.place.folder / "policy.toml").write_text("max_unknown_ratio = 0.0")
@@ -286,3 +254,33 @@ def test_a_small_build_needs_no_cluster(release: Release) -> None:
 def test_wrong_settings_are_reported_by_the_exit_code(release: Release) -> None:
     release.config.write_text("sorce = 1")
     assert "sorce" in str(marts("launch", "rayjob", "--template", "x.yaml", code=2).exception)
+
+
+def test_a_head_that_dies_while_the_build_runs_is_notified_once(release: Release, head: RayHead) -> None:
+    """The last test of this file: it ends the cluster that all of them have."""
+
+    def dies(operator: FakeOperator, name: str) -> bool:
+        if operator.status(name).get("jobStatus") != "RUNNING":
+            return False
+        head.kill()
+        Pod(terminated("OOMKilled", 137))(operator, name)
+        return True
+
+    started = time.monotonic()
+    mirror = Mirror(check_timeout=0.5)
+
+    def both(operator: FakeOperator, name: str) -> bool:
+        done = mirror(operator, name)
+        if not killed and dies(operator, name):
+            killed.append(name)
+        return done
+
+    killed: list[str] = []
+    submit = on(head)
+    with FakeOperator(release.api, [Ready(head.dashboard), both], submit=submit, delay=0.1):
+        output = release.launch(code=69)
+    assert killed == [JOB]
+    assert "the head ran out of memory" in output
+    assert [title.partition(":")[0] for title in release.titles()] == ["The build failed"]
+    assert "ray.head.resources" in release.hook.texts[0]
+    assert time.monotonic() - started < 200

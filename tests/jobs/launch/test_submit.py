@@ -270,9 +270,8 @@ def test_the_marts_are_the_same_on_one_raylet_and_on_two(head: RayHead, tmp_path
     assert len({task["node_id"] for task in tasks if task["job_id"] == job and task["node_id"]}) == 2
 
 
-def test_a_head_that_dies_is_reported_and_not_waited_for(start_ray_head: Callable[[dict[str, str]], RayHead]) -> None:
-    head = start_ray_head({})
-    jobs = RayJobs(head.dashboard)
+def test_a_head_that_dies_is_reported_and_not_waited_for(head: RayHead, jobs: RayJobs) -> None:
+    """The last test of this file: it ends the cluster that all of them have."""
     jobs.submit("sh -c 'echo begun; sleep 60'", "orphan", {})
     messages: list[str] = []
     tail = Tail(jobs, "orphan", messages.append)
