@@ -107,7 +107,7 @@ def test_going_back_and_forgetting_a_person(tmp_path: Path) -> None:
 
 
 def test_why_a_figure_changed(tmp_path: Path) -> None:
-    output = run(block("marts diff"), tmp_path, UNJUDGED)
+    output = run(block("marts diff"), tmp_path, {**UNJUDGED, **FEW_MARTS})
     assert re.search(r"new +sales/later.csv +1 +0", output)
     assert "total_sales 80.00" in output
     changes = list(csv.DictReader((tmp_path / "changes.csv").open()))
