@@ -85,6 +85,8 @@ class Figure(_Part):
     """The table by month that it is added up from, instead of the cells."""
     of_one_month: bool = False
     """Whether sums of several months mean nothing: customers who bought in two months are in both."""
+    drops: tuple[str, ...] = ()
+    """Kinds of drops that it is computed from, if not from all those of its mart."""
     of_last_month: bool = False
     """Whether it is a level at the end of a month, and never added up over months: a balance."""
 
@@ -92,8 +94,11 @@ class Figure(_Part):
     def formula(self) -> str:
         """Return how it is calculated, as SQL that people read."""
         of = self.of
-        text = f"SUM({self.sum}){_condition(of.where if of else {})}"
-        return f"{text} / SUM({self.per}){_condition((of.per_where or of.where) if of else {})}" if self.per else text
+        text = f"{'-' if self.negative else ''}SUM({self.sum}){_condition(of.where if of else {})}"
+        if not self.per:
+            return text
+        text = f"{text} / SUM({self.per}){_condition((of.per_where or of.where) if of else {})}"
+        return f"100 * {text}" if self.unit == "percent" else text
 
 
 def _condition(where: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import ipaddress
 import logging
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -70,6 +71,9 @@ class Doors:
     proxies: Sequence[str] = ()
     embed: Sequence[str] = ()
     """Sites that may show the pages in a frame."""
+    hosts: Sequence[str] = ()
+    """Names under which it answers; empty: any. Without a door, a site that a reader opens could give its own name the
+    address of this machine, and read the pages."""
 
     def policy(self, own: str = "") -> str:
         """Return the policy of the content; ``own`` is that of a page without the frames that may show it."""
@@ -156,7 +160,7 @@ class Server:
 
     async def _answer(self, request: web.Request, seen: "_Seen") -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
-            return web.Response(status=405, text="only GET\n", headers={"Allow": "GET, HEAD"})
+            return web.Response(status=405, text="only GET and HEAD\n", headers={"Allow": "GET, HEAD"})
         if request.path in HEALTH:  # without a turn: a busy server must not be taken for a dead one
             return _response(self._respond(request.path, ""))
         if (refused := self._admitted(request, seen)) is not None:
@@ -176,6 +180,8 @@ class Server:
 
     def _admitted(self, request: web.Request, seen: "_Seen") -> web.StreamResponse | None:
         """Return None for a reader who may read; else what to answer."""
+        if self._doors.hosts and _name(request.host) not in self._doors.hosts:
+            return web.Response(status=421, text="not under this name: use localhost\n")
         if self._doors.door == "proxy":
             return self._by_proxy(request, seen)
         if self._doors.door == "token":
@@ -215,6 +221,11 @@ def _response(reply: Reply) -> web.Response:
     if len(reply.body) > _COMPRESSED:
         answer.enable_compression()
     return answer
+
+
+def _name(host: str) -> str:
+    """Return the name of a host without its port."""
+    return host.rpartition(":")[0] if re.search(r":\d+$", host) else host
 
 
 def _equal(given: str, wanted: str) -> bool:

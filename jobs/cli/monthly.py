@@ -81,9 +81,12 @@ def _print(report: "MonthReport", place: str, is_last: bool) -> None:
 
 def _first_day(month: str) -> date:
     try:
-        return datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).date()
+        day = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).date()
     except ValueError as error:
         raise UsageError(f"{month!r} is no month", "--month", "write it as 2025-12") from error
+    if not 1900 <= day.year <= 9000:
+        raise UsageError(f"{month!r} is no month of business", "--month", "write it as 2025-12")
+    return day
 
 
 def _recipients(settings: "Settings") -> tuple[str, ...]:

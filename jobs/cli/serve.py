@@ -23,6 +23,10 @@ _FRESH = 4
 """Looks for another publication that may fail until the pages are not ready any more."""
 
 
+_OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
+"""Names of this machine in addresses."""
+
+
 @with_target
 def serve(
     settings: "Settings",
@@ -105,7 +109,8 @@ def _doors(settings: "Settings", host: str) -> "Doors":
         typer.echo('pages.auth is "none": everybody who reaches this address can read the figures', err=True)
     token = pages.token.reveal if pages.token else str
     token()  # an unreadable one is reported now
-    return Doors(pages.auth or "none", token, pages.proxies, pages.embed)
+    hosts = () if pages.auth else (*_OWN_NAMES, host)
+    return Doors(pages.auth or "none", token, pages.proxies, pages.embed, hosts)
 
 
 def _now() -> datetime:

@@ -53,6 +53,9 @@ def load_dashboard(pack: Pack) -> Dashboard | None:
     if not file.is_file():
         return None
     dashboard = read_dashboard(file.read_text(encoding="utf-8"), load_pack(pack.folder or pack.name).marts, str(file))
+    for name, figure in dashboard.figures.items():
+        if unknown := [kind for kind in figure.drops if kind not in pack.kinds]:
+            raise UsageError(f"figures.{name}.drops: {unknown[0]!r} is no kind of drop", str(file))
     if missing := [name for name in dashboard.tables if name not in pack.marts]:
         what = f"the dashboard needs {missing[0]}, which is left out"
         raise UsageError(what, "settings", "take it out of leave_out, or set analytics = true, and build")

@@ -244,9 +244,9 @@ class Asked:
         if figure.of_last_month and months[0] not in known:
             return None, f"There is none at the end of {months[0]}."
         if not figure.of_last_month and not days.is_of_whole_months(self.cube.bounds.last):
-            return None, "It exists by whole months: choose these."
+            return None, "It is known by whole months only: choose whole months."
         if figure.of_one_month and len(months) > 1:
-            return None, "Who comes in two months would count twice: choose one month."
+            return None, "Months do not add up: whoever is in two of them would be counted twice. Choose one month."
         sums = [known.get(month, (0, 0)) for month in months]
         return (sum(a for a, _ in sums), sum(b for _, b in sums)), ""
 

@@ -127,7 +127,7 @@ def parse(pairs: Sequence[tuple[str, str]], dashboard: Dashboard, bounds: Bounds
         if name in (FROM, TO):
             day = day_of(value)
             days |= {name: day} if day else {}
-            dropped += [] if day else [f"{name} is no date: taken out."]
+            dropped += [] if day else [f"{name} is not a date: taken out."]
         elif name == COMPARE:
             compare = value if value in COMPARES else compare
             dropped += [] if value in COMPARES else ["The comparison is not known: taken out."]

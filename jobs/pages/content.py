@@ -155,7 +155,8 @@ def _csv_rows(answer: PanelAnswer) -> list[Sequence[str | None]]:
             rows.append((answer.title, of, figure.label, plain(figure, line.values[number]), plain(figure, before), ""))
             if line.means:
                 mean = plain(figure, line.means[number], is_of_means)
-                rows.append((answer.title, of, f"{figure.label}, mean of 7 days", mean, "", ""))
+                earlier = plain(figure, answer.compared.means[number], is_of_means) if answer.compared else ""
+                rows.append((answer.title, of, f"{figure.label}, mean of 7 days", mean, earlier, ""))
     return rows
 
 

@@ -1,6 +1,6 @@
 """The page of the drops behind the figures: what was read of each, what counts, and the rules that its rows break."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from typing import Self
@@ -13,6 +13,7 @@ from jobs.ports.records import DropRecord
 from marts.dashboard import Dashboard
 
 ROWS = 100
+_KNOWN = ("name", "state", "rule", FROM, TO, "start")
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,25 @@ class DropFilter:
     last: str = ""
 
     @classmethod
-    def of(cls, pairs: Mapping[str, str]) -> Self:
-        """Read an address; what is no date chooses all days."""
-        first, last = (text if day_of(text := pairs.get(name, "")) else "" for name in (FROM, TO))
-        return cls(pairs.get("name", ""), pairs.get("state", ""), pairs.get("rule", ""), first, last)
+    def of(cls, pairs: Sequence[tuple[str, str]], states: Collection[str]) -> tuple[Self, list[str]]:
+        """Read an address. Return what is chosen, and a sentence for each value that is taken out."""
+        own, remarks = dict(pairs), list[str]()
+        days = {name: own.get(name, "") for name in (FROM, TO)}
+        for name, text in days.items():
+            if text and not day_of(text):
+                remarks.append(f"{name} is not a date: it is ignored.")
+                days[name] = ""
+        first, last = days[FROM], days[TO]
+        if first and last and first > last:
+            first, last = last, first
+            remarks.append("The dates were the wrong way round.")
+        state = own.get("state", "")
+        if state and state not in states:
+            remarks.append("No drop has this state: it is ignored.")
+            state = ""
+        if any(name not in _KNOWN for name in own):
+            remarks.append("The address has a name that is not known: it is ignored.")
+        return cls(own.get("name", ""), state, own.get("rule", ""), first, last), remarks
 
     def query(self) -> dict[str, str]:
         """Return the values of an address that chooses these drops."""
@@ -58,10 +74,12 @@ def drops_page(
     board: Dashboard,
     board_address: str,
     outside: Outside,
-    chosen: DropFilter,
+    pairs: Sequence[tuple[str, str]],
     start: int,
 ) -> str:
-    """Render some of the chosen drops, from ``start`` on."""
+    """Render some of the drops that an address chooses, from ``start`` on."""
+    states = sorted({drop.state for drop in outside.drops})
+    chosen, remarks = DropFilter.of(pairs, states)
     drops = chosen.drops(outside)
     start = min(start, max(len(drops) - 1, 0) // ROWS * ROWS)
     rows = [(drop, outside.broken.get(drop.delivery_id, ())) for drop in drops[start : start + ROWS]]
@@ -77,7 +95,8 @@ def drops_page(
         board=board,
         board_address=board_address,
         chosen=chosen,
-        states=sorted({drop.state for drop in outside.drops}),
+        states=states,
+        remarks=remarks,
         rows=rows,
         first=start + 1,
         last=start + len(rows),

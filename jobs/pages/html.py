@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import cache
 from typing import Any
@@ -20,7 +21,7 @@ from jobs.pages.live import State
 from jobs.pages.outside import Outside
 from jobs.pages.publication import Publication
 from jobs.pages.words import change_text, direction, scaled, written
-from jobs.report.templates import counted, environment
+from jobs.report.templates import MINUS, counted, environment
 from marts.dashboard import Dashboard, Figure
 from marts.pack import Mart
 
@@ -95,6 +96,7 @@ def dashboard_page(
         missing=outside.text,
         drops=outside.left_out,
         rules=outside.rules[:_RULES],
+        older=page.newest() if publication is not state.publication else "",
         days=urlencode({FROM: page.choice.range.first, TO: page.choice.range.last}),
         panels=[page.panel(panel) for panel in answer.panels],
         changes=_changes(answer, earlier),
@@ -167,6 +169,10 @@ class _Page:
             self._of_kinds[kinds] = self._outside.of(self.choice.range, kinds)
         return self._of_kinds[kinds]
 
+    def newest(self) -> str:
+        """Return the address of the same choice in the newest publication."""
+        return self._address(replace(self.choice, pinned=""))
+
     def chips(self) -> list[dict[str, str]]:
         """Return the chosen values, each with the address of the page without it."""
         chips = []
@@ -187,7 +193,7 @@ class _Page:
             "Year": date(last.year, 1, 1),
         }
         return [
-            (text, self._address(Choice(Range(max(start, first), last), self.choice.chosen, self.choice.compare)))
+            (text, self._address(replace(self.choice, range=Range(max(start, first), last))))
             for text, start in starts.items()
         ]
 
@@ -214,7 +220,7 @@ class _Page:
             "is_of_months": figure.of is not None,
             "missing": missing.text,
             "left_out": counted(len(missing.left_out), "drop") if missing.left_out else "",
-            "rules": missing.rules[:_RULES_OF_A_FIGURE],
+            "rules": [rule for rule in missing.rules if rule.severity][:_RULES_OF_A_FIGURE],
             "section": card.section,
             "points": charts.spark([scaled(figure, number) for _, number in card.months]),
             "months_words": words,
@@ -246,6 +252,7 @@ class _Page:
     def _row(self, answer: PanelAnswer, row: Row) -> dict[str, str]:
         way = direction(answer.figure, row.figure)
         share = plain_percent(row.share)
+        share = share.replace("-", MINUS) if share else ""
         return {
             "name": row.name,
             "address": self._address(self.choice.with_values(answer.dimension, (row.value,)))
@@ -267,8 +274,9 @@ class _Page:
         if answer.panel.kind == "trend":
             text = "Thin: each day. Thick: mean of the day and the six before it."
             if answer.compared and self.choice.compared:
-                text += f" Dashed: the mean of the {COMPARES[self.choice.compare]}, from {self.choice.compared.first}."
-            text += " Circles: unusual days." if answer.unusual else ""
+                name, first = COMPARES[self.choice.compare], self.choice.compared.first
+                text += f" Dashed: the mean of 7 days in the {name}, from {first}."
+            text += " Circles: unusual days; only the last weeks are judged." if answer.unusual else ""
             text += " Triangles: events that the policy names." if answer.events else ""
             return text
         if answer.panel.kind == "lines" and answer.left_out:
@@ -325,7 +333,8 @@ class _Page:
         if answer.is_by_month:
             return ["Up to", *(line.name or answer.figure.label for line in answer.lines)]
         if answer.panel.kind == "trend":
-            return ["Day", answer.figure.label, "Mean of 7 days", *(["Compared"] if answer.compared else [])]
+            compared = ["Compared", "Mean of 7 days, compared"] if answer.compared else []
+            return ["Day", answer.figure.label, "Mean of 7 days", *compared]
         return ["Day", *(line.name for line in answer.lines)]
 
     def _day_rows(self, answer: PanelAnswer) -> list[list[str]]:
@@ -337,7 +346,9 @@ class _Page:
             elif answer.panel.kind == "trend":
                 (line,) = answer.lines
                 cells = [written(figure, line.values[number]), written(figure, line.means[number], is_mean)]
-                cells += [written(figure, answer.compared.values[number])] if answer.compared else []
+                if beside := answer.compared:
+                    cells.append(written(figure, beside.values[number]))
+                    cells.append(written(figure, beside.means[number], is_mean))
             else:
                 cells = [written(figure, line.means[number], is_mean) for line in answer.lines]
             usual = answer.unusual.get(day)

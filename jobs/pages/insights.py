@@ -54,6 +54,8 @@ class _Month:
         self.cube, self.board, self.days = asked.cube, asked.board, asked.choice.range
         self.figure = self.board.figures[about.figure]
         self.value = self.asked.card(about.figure).value
+        is_over = (self.days.last + timedelta(days=1)).day == 1
+        self._before = "the month before" if is_over else "the same days of the month before"
 
     def _written(self, value: int, figure: Figure | None = None) -> str:
         return written(figure or self.figure, value)
@@ -84,7 +86,7 @@ class _Month:
                 label = self.board.dimensions[dimension].label
                 text = (
                     f"{label} {name}: {self._signed(part)}, where {self.figure.label.lower()} changed by "
-                    f"{self._signed(change)} ({change_text(self.value)}) on the month before."
+                    f"{self._signed(change)} ({change_text(self.value)}) on {self._before}."
                 )
                 yield Insight("change", text, size, (self.about.figure,))
 

@@ -156,10 +156,11 @@ def lines_of(report: MonthReport) -> list[str]:
         lines += [f"  {len(changes) - _LISTED:,} more, on the first page"] if len(changes) > _LISTED else []
         lines += [f"  {content['changed_by']}"] if content["changed_by"] else []
         lines.append("")
+    before = "the same days of the month before" if content["is_so_far"] else "the month before"
     lines += [f"Amounts in {content['currency']}."] if content["currency"] else []
     for figure in content["figures"]:
         value = readable(figure["value"], figure["unit"]) or f"none: {figure['why_not']}"
-        change = f" ({figure['change']} on the month before)" if figure["change"] else ""
+        change = f" ({figure['change']} on {before})" if figure["change"] else ""
         lines.append(f"{figure['label']}: {value}{change}")
     lines += ["", *(item["text"] for item in content["insights"])] if content["insights"] else []
     return lines

@@ -1,6 +1,6 @@
 """What the figures do not have: rows in quarantine, drops that do not count, and the rules that rows break."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,6 +14,10 @@ _MOST_RULES = 100_000
 """Broken rules of drops that are kept in memory: those of the last drops."""
 
 
+ANY_REASON = "in quarantine, for any reason"
+"""Stands for all rules that put rows in quarantine, and for rows that cannot be read."""
+
+
 @dataclass(frozen=True)
 class BrokenRule:
     """A rule that rows of some drops break."""
@@ -21,6 +25,7 @@ class BrokenRule:
     kind: str
     rule: str
     severity: str
+    """Empty of `ANY_REASON`."""
     rows: int
     checked: int
     """Rows of these drops."""
@@ -78,7 +83,7 @@ class Outside:
 
     @cached_property
     def rules(self) -> tuple[BrokenRule, ...]:
-        """Return the rules that rows of the drops that count break, the most rows first."""
+        """Return the rules that rows of the drops that count break: all in quarantine, then the most rows first."""
         of_rule: dict[tuple[str, str], list[QualityRecord]] = {}
         for drop in self.drops:
             for record in self.broken.get(drop.delivery_id, ()) if drop.state == "live" else ():
@@ -94,7 +99,16 @@ class Outside:
             )
             for records in of_rule.values()
         ]
-        return tuple(sorted(rules, key=lambda rule: (-rule.rows, rule.kind, rule.rule)))
+        rules.sort(key=lambda rule: (-rule.rows, rule.kind, rule.rule))
+        return (*self._in_quarantine(), *rules)
+
+    def _in_quarantine(self) -> Iterator[BrokenRule]:
+        """Yield the rows in quarantine of each kind."""
+        live = [drop for drop in self.drops if drop.state == "live" and drop.quarantined]
+        for kind in sorted({drop.kind for drop in live}):
+            own = [drop for drop in live if drop.kind == kind]
+            rows, read = sum(drop.quarantined for drop in own), sum(drop.rows_read for drop in own)
+            yield BrokenRule(kind, ANY_REASON, "", rows, read, len(own))
 
 
 def read_outside(warehouse: Warehouse) -> Outside:

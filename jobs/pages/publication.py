@@ -69,7 +69,10 @@ def read_inside(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publi
     about = dashboard.unusual
     unusual = read_unusual(warehouse, pack.marts[about.mart], about) if about and about.mart in live else ()
     cube = Cube(dashboard, pack.marts, tables, as_of, unusual, report.events if report else ())
-    kinds = {name: _kinds_of(pack, dashboard.table_of(figure)) for name, figure in dashboard.figures.items()}
+    kinds = {
+        name: frozenset(figure.drops) or _kinds_of(pack, dashboard.table_of(figure))
+        for name, figure in dashboard.figures.items()
+    }
     return Publication(live_name(warehouse, names), newest.run_id, as_of, published, report, cube, kinds)
 
 

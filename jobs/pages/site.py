@@ -12,7 +12,7 @@ from jobs.pages.answer import answer
 from jobs.pages.changes import changes_csv, changes_page, drops_in_words
 from jobs.pages.choice import PINNED, Choice, parse
 from jobs.pages.content import as_csv, as_json, cells_header
-from jobs.pages.drops import DropFilter, drops_page
+from jobs.pages.drops import drops_page
 from jobs.pages.html import dashboard_page, figures_page, rendered, rows_page, static
 from jobs.pages.live import Live, State
 from jobs.pages.metrics import samples
@@ -112,6 +112,8 @@ class Site:
         if path.startswith((f"/{REPORTS}/", f"/{DOCS}/")):
             return self._built(path)
         route = self._routes.get(path)
+        if route is None and path.rstrip("/") in self._routes:
+            return Reply(302, _TEXT, b"", {"Location": f"{path.rstrip('/')}{f'?{query}' if query else ''}"})
         if route is None:
             return self._message(404, "There is no such page", "The figures are on the dashboard.")
         try:
@@ -204,9 +206,8 @@ class Site:
         state, own = self._live.state, dict(pairs)
         if state.outside is None:
             return self._not_yet(state)
-        chosen, start, here = DropFilter.of(own), _start(own.get("start", "")), f"{self._address}/drops"
-        board = self._live.dashboard
-        page = drops_page(here, self._pages, board, self._address, state.outside, chosen, start)
+        here, board, start = f"{self._address}/drops", self._live.dashboard, _start(own.get("start", ""))
+        page = drops_page(here, self._pages, board, self._address, state.outside, pairs, start)
         return Reply(200, _HTML, page.encode())
 
     def _monthly(self, months: MonthPages, path: str) -> Reply:

@@ -54,7 +54,8 @@ class DropRecord:
     gone: str = ""
     """Status of a live drop whose object was removed, independent of its reason: KEPT, ASKED, or both."""
     first_day: str = ""
-    """First and last day of its clean rows; empty if it has none, or if an earlier version wrote the record."""
+    """First and last day of its clean rows, or of all if it does not count; empty if it has none, or if an earlier
+    version wrote the record."""
     last_day: str = ""
 
     @property

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -123,6 +124,8 @@ class Manifest(_Value):
     reasons: tuple[Reason, ...] = ()
     measured: Measured = Measured()
     """Measurements of each rule of the suite."""
+    bad_days: tuple[date, ...] = ()
+    """First and last day of its bad rows; empty if none can be read, or if an earlier version wrote it."""
     extra_columns: tuple[str, ...] = ()
     currencies: tuple[str, ...] = ()
     delimiter: str = ","
@@ -163,6 +166,12 @@ class Manifest(_Value):
             return "", ""
         first, last = min(self.months), max(self.months)
         return f"{first}-{self.months[first].first_number:02}", self.months[last].last_day
+
+    @property
+    def whole_span(self) -> tuple[str, str]:
+        """Return the first and the last day of all its rows; empty if none can be read."""
+        days = [day for day in (*self.span, *(day.isoformat() for day in self.bad_days)) if day]
+        return (min(days), max(days)) if days else ("", "")
 
     @property
     def bad_ratio(self) -> float:

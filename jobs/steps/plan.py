@@ -335,7 +335,10 @@ class _Look:
         """Return the settings with which the bad rows of a drop may be read; empty if none is known."""
         key, suite = manifest.delivery.key, self.settings.suites[manifest.delivery.kind]
         totals = {rule.broken for rule in suite.rules if rule.type == PRODUCT}
+        others = max((reason.rows for reason in manifest.reasons if reason.rule not in totals), default=0)
         for reason in manifest.reasons:
+            if reason.rule in totals and reason.rows <= others:
+                continue  # these rows break another rule: another rule for totals would not release them
             if reason.rule in totals:
                 return '; set total_cost_rule in the policy: an expression over the columns of the drop, or "off"'
             if setting := advice(reason.rule, reason.example):

@@ -117,8 +117,10 @@ class ResolvedDrop:
         """Return its ledger record. A drop whose object was removed is live as long as it counts."""
         delivery, report, drop = self.drop.delivery, self.report, self.drop
         manifest = drop.manifest or drop.twin
-        first_day, last_day = manifest.span if manifest else ("", "")
         state = "live" if self.state == "missing" else self.state
+        first_day, last_day = "", ""
+        if manifest:
+            first_day, last_day = manifest.span if state == "live" else manifest.whole_span
         if drop.record and (state == "withdrawn" or drop.manifest is None):
             return replace(drop.record, state=state, reason=self.reason, run_id=run_id, gone=self.gone)
         return DropRecord(

@@ -1,9 +1,12 @@
 """Check the rows of a block: clean rows, bad rows and measurements. No value of an erased person is kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.steps.blocks import Block
 from jobs.steps.scan_settings import ScanSettings
@@ -61,6 +64,8 @@ class CheckedBlock:
     well_formed: int = 0
     malformed: int = 0
     lines: int = 0
+    bad_days: tuple[date, ...] = ()
+    """First and last day of bad rows, of those whose day can be read."""
 
     @property
     def rows(self) -> int:
@@ -88,6 +93,7 @@ class RowChecker:
         if numbers is None:
             checked = self._checked(text)
             bad = [*malformed, *bad_rows(block, checked, keys=self._keys(text))]
+            broken = list(checked.reasons)
             measured: tuple[Measured, ...] = (checked.findings.measured,)
             keys, clean = checked.findings.keys, checked.clean
         else:
@@ -97,10 +103,21 @@ class RowChecker:
             clean, places = pa.concat_tables([checked.clean, nobody]), np.flatnonzero(known)
             bad = [*malformed, *bad_rows(block, checked, places, self._keys(text))]
             bad += map(self._anonymous, bad_rows(block, erased, np.flatnonzero(~known), self._keys(text)))
+            broken = [int(places[row]) for row in checked.reasons]
             keys = tuple(replace(keys, rows=places[keys.rows]) for keys in checked.findings.keys)
             measured = (without_samples(erased.findings.measured), checked.findings.measured)
         by_line = tuple(sorted(bad, key=lambda row: row.line))
-        return CheckedBlock(clean, by_line, measured, keys, text.num_rows, len(malformed), block.line_count)
+        days = self._days(text, broken)
+        return CheckedBlock(clean, by_line, measured, keys, text.num_rows, len(malformed), block.line_count, days)
+
+    def _days(self, text: pa.Table, rows: Sequence[int]) -> tuple[date, ...]:
+        """Return the first and the last day of some rows of a fact; empty if none can be read."""
+        if not rows or not self._kind.is_fact:
+            return ()
+        form, dated = self._format, self._kind.dated_by
+        read = read_column(dated, form.header, text.take(pa.array(rows)), self._settings.policy, form.block).values
+        ends = pc.min_max(read.cast(pa.date32(), safe=False)).as_py()
+        return (ends["min"], ends["max"]) if ends["min"] else ()
 
     def _keys(self, text: pa.Table) -> pa.Array | None:
         """Return the keys of the rows of a dimension with versions: a bad row says that its entity is still there."""

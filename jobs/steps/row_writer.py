@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import date
 
 from jobs.ports.store import Store
 from jobs.steps.blocks import Block
@@ -10,7 +11,7 @@ from jobs.steps.quarantine_files import BadRows, Tally
 from jobs.steps.row_checker import CheckedBlock, RowChecker, from_id
 from jobs.steps.row_files import RowFiles
 from jobs.steps.scan_settings import ScanSettings
-from jobs.steps.split import Split, SplitResult, scan_name
+from jobs.steps.split import Split, SplitResult, ends_of, scan_name
 from marts.quality.findings import Measured
 from marts.quality.key_measures import with_keys
 from marts.quality.measures import merge
@@ -45,6 +46,7 @@ class RowWriter:
         self._well_formed = self._malformed = 0
         self._blocks = self._lines = self._rows = self._foreign = 0
         self._wide = False
+        self._bad_days: tuple[date, ...] = ()
 
     def skip_lines(self, count: int) -> None:
         self._lines += count
@@ -69,6 +71,7 @@ class RowWriter:
         self._keys.take(block.keys, self._well_formed, self._name())
         if block.bad:
             self._tally.take(block.bad, self._lines)
+            self._bad_days = ends_of([*self._bad_days, *block.bad_days])
         if block.clean is not None and block.clean.num_rows:
             write = self._files.write_lines if self._kind.is_fact else self._files.write_dimension
             write(block.clean, self._name())
@@ -107,4 +110,5 @@ class RowWriter:
             from_id=from_id(self._format.header),
             foreign=self._foreign,
             wide=self._wide,
+            bad_days=self._bad_days,
         )

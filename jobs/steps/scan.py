@@ -15,7 +15,7 @@ from jobs.steps.planned import PlannedDrop
 from jobs.steps.row_files import added
 from jobs.steps.scan_settings import ScanSettings
 from jobs.steps.scan_task import scan_pack
-from jobs.steps.split import Split, SplitResult, origin_of, scan_name
+from jobs.steps.split import Split, SplitResult, ends_of, origin_of, scan_name
 from jobs.steps.uniqueness import KeyCheck, KeyFile, plan_checks, run_check
 from marts.quality.key_measures import add_up, with_keys
 from marts.quality.measures import merge as merge_measured
@@ -198,6 +198,7 @@ def merge(settings: ScanSettings, results: Sequence[SplitResult]) -> Manifest:
         reasons=_merge_reasons(reasons),
         measured=merge_measured([result.measured for result in results]),
         extra_columns=results[0].extra_columns,
+        bad_days=ends_of([day for result in results for day in result.bad_days]),
         currencies=tuple(sorted({currency for result in results for currency in result.currencies})),
         delimiter=results[0].form.dialect.delimiter,
         quote=results[0].form.dialect.quote,

@@ -1,6 +1,8 @@
 """A share of a delivery that one task reads, and its result."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 from jobs.state.manifest import Delivery, LinesFile, MonthLines, Reason, name_of
 from jobs.steps.scan_settings import ScanSettings
@@ -57,6 +59,13 @@ class SplitResult:
     """Records that are not UTF-8 but may be text in another encoding."""
     wide: bool = False
     """Whether there are characters of several bytes, in valid UTF-8."""
+    bad_days: tuple[date, ...] = ()
+    """As in the manifest."""
+
+
+def ends_of(days: Sequence[date]) -> tuple[date, ...]:
+    """Return the first and the last of some days; empty if there are none."""
+    return (min(days), max(days)) if days else ()
 
 
 def scan_name(settings: ScanSettings, delivery: Delivery) -> str:

@@ -62,7 +62,7 @@ def test_the_dashboard_of_the_bank_is_valid() -> None:
     assert dashboard.figures["average_balance"].formula == (
         "SUM(value) where figure = 'balance_by_type' / SUM(value) where figure = 'accounts_by_type'"
     )
-    assert dashboard.figures["failure_rate"].formula == "SUM(failed_count) / SUM(transaction_count)"
+    assert dashboard.figures["failure_rate"].formula == "100 * SUM(failed_count) / SUM(transaction_count)"
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_amounts_by_type_are_those_of_whole_months(bank: Publication) -> None:
     panel = by_type("2024-02-01", "2024-03-31")
     assert {row.value: row.figure.now for row in panel.rows} == sums
     assert sum(row.share or 0 for row in panel.rows) in range(9_990, 10_010)
-    assert by_type("2024-02-01", "2024-03-30").why_not == "It exists by whole months: choose these."
+    assert by_type("2024-02-01", "2024-03-30").why_not == "It is known by whole months only: choose whole months."
 
 
 def test_channels_of_the_same_name_are_told_apart(bank: Publication) -> None:

@@ -120,7 +120,7 @@
       reveal();
       draw();
       document.querySelectorAll("details").forEach((details) => { details.open = open.has(nameOf(details)); });
-      if (push) history.pushState(null, "", address);
+      if (push) history.pushState(null, "", form()?.dataset.address ?? address);
       const target = focus();
       if (target) target.focus({ preventScroll: true });
       if (blink) for (const [name, value] of values()) if (before.get(name) !== value)

@@ -163,3 +163,23 @@ def test_more_requests_than_there_are_turns_wait_or_are_told_to_come_again() -> 
 )
 def test_a_loopback_address_is_of_this_machine(host: str, is_own: bool) -> None:
     assert is_loopback(host) is is_own
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]:9", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:80", 421),
+    ],
+)
+def test_without_a_door_it_answers_under_names_of_this_machine_only(host: str, status: int) -> None:
+    """A site may give its own name the address of this machine (DNS rebinding)."""
+    doors = Doors("none", hosts=("localhost", "127.0.0.1", "[::1]"))
+    with serving(echo, doors) as address:
+        assert requests.get(address, headers={"Host": host}, timeout=10).status_code == status
+        assert requests.get(f"{address}/healthz", headers={"Host": host}, timeout=10).status_code == 200
+    with serving(echo) as address:
+        assert requests.get(address, headers={"Host": host}, timeout=10).status_code == 200

@@ -171,6 +171,8 @@ def test_a_rollback_makes_a_revision_that_says_so(place: Place) -> None:
     ("options", "code", "message"),
     [
         (["--month", "2024-13"], 2, "'2024-13' is no month"),
+        (["--month", "9999-12"], 2, "'9999-12' is no month of business"),
+        (["--month", "0001-01"], 2, "'0001-01' is no month of business"),
         (["--month", "2024-04"], 2, "there is nothing to report of 2024-04"),
         (["--month", "2024-03", "--so-far", "--mail"], 2, "a month that is not over is not mailed"),
         (["--so-far"], 2, "--so-far needs a month"),
@@ -192,6 +194,9 @@ def test_a_month_that_is_not_over_is_marked_and_no_revision(place: Place) -> Non
     (report,) = asked(place, "--month", "2024-04", "--so-far")
     assert (report["is_so_far"], report["revision"]) == (True, 0)
     assert set(files(place)) == {"2024-04/so-far/report.json", "2024-04/so-far/report.pdf"}
+    output = marts("monthly", *place.flags, "--month", "2024-04", "--so-far").output
+    assert " on the same days of the month before)" in output
+    assert " on the month before)" not in output
     (closed,) = asked(place)
     assert closed["month"] == "2024-03"
 

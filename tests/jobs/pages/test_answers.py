@@ -206,8 +206,12 @@ def test_figures_by_month_are_those_of_the_other_marts(shop: Shop) -> None:
     ("pairs", "name", "why"),
     [
         ([("region", "North")], "customers", "It is not counted by region."),
-        ([("from", "2024-01-02"), ("to", "2024-01-31")], "new_customers", "It exists by whole months: choose these."),
-        ([("from", "2024-01-01"), ("to", "2024-02-29")], "customers", "choose one month"),
+        (
+            [("from", "2024-01-02"), ("to", "2024-01-31")],
+            "new_customers",
+            "It is known by whole months only: choose whole months.",
+        ),
+        ([("from", "2024-01-01"), ("to", "2024-02-29")], "customers", "Choose one month"),
         ([("channel", "card"), ("segment", "Guest")], "incentive", "It is not counted by channel and segment."),
     ],
 )
@@ -233,7 +237,7 @@ def test_incentives_are_known_by_store_and_by_what_stores_are_in(shop: Shop) -> 
     [
         ([("region", "North' or 1=1--")], "A region of the address is not known: taken out."),
         ([("x", "<script>")], "The address has a name that is not known: taken out."),
-        ([("from", "9999-99-99")], "from is no date: taken out."),
+        ([("from", "9999-99-99")], "from is not a date: taken out."),
         ([("to", "9999-12-31")], "There are figures from 2023-01-0"),
         ([("compare", "ever")], "The comparison is not known: taken out."),
         ([("region", "South"), ("city", "Northport")], "Northport has no rows in South on these days: taken out."),

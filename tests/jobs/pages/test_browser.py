@@ -170,6 +170,7 @@ def test_each_filter_shows_its_figures_in_place_and_in_the_address(browser: Any,
         wanted = given or options[-1].get_attribute("value")
         choose(browser, name, wanted)
         query = urlsplit(browser.current_url).query
+        assert not {"from", "to", "compare"} & set(parse_qs(query))  # default values are left out
         purchases = f"{int(served.figures(f'/retail.json?{query}')['purchases'] or 0):,}"
         until(lambda purchases=purchases: value(browser) == purchases)
         assert browser.execute_script("return window.kept")  # no page was loaded

@@ -423,7 +423,7 @@ def test_drops_are_listed_with_what_counts_and_the_rules_that_rows_break(tmp_pat
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
     assert cells[0] == "held"
     assert cells[2:7] == ["2", "1", "1", "0", ""]  # none of its rows counts
-    assert "No drop is as chosen." in served.text("/retail/drops?name=nothing")
+    assert "No drop matches these filters." in served.text("/retail/drops?name=nothing")
     assert "sales/first.csv" in served.text("/retail/drops?state=live&start=0")
 
 
@@ -436,18 +436,22 @@ def test_a_drop_that_does_not_count_is_missing_in_figures_of_its_days(tmp_path: 
     assert place.build().error is None
     served = Served(place)
     served.live.look()
-    march, february, day = (
+    march, february, within, day = (
         "from=2024-03-01&to=2024-03-31",
         "from=2024-02-01&to=2024-02-29",
-        "from=2024-03-06&to=2024-03-08",
+        "from=2024-03-07&to=2024-03-09",  # its bad rows, too
+        "from=2024-03-10&to=2024-03-12",
     )
     page = served.text(f"/retail?{march}")
     assert '<a href="#missing">1 held drop</a>' in page
     assert page.count('aria-label="1 drop of these days not in it"') == 7  # of each figure: all are of sales
     assert 'id="rules"' not in page  # of drops that count only
+    assert '<a href="#missing">1 held drop</a>' in served.text(f"/retail?{within}")
     page = served.text(f"/retail?{february}")
     assert '<a href="#missing">1 row in quarantine</a>' in page
     assert "held.csv" not in page
+    (row,) = re.findall(r"<tr><th scope=\"row\">in quarantine, for any reason</th>.*?</tr>", page)
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["sales", "", "1", "61", "1"]
     (row,) = re.findall(r"<tr><th scope=\"row\"><a [^>]*>quantity is not 0.*?</tr>", page)
     assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["sales", "critical", "1", "61", "1"]
     (link,) = re.findall(r"<a href=\"([^\"]+)\">quantity is not 0", row)
@@ -458,6 +462,7 @@ def test_a_drop_that_does_not_count_is_missing_in_figures_of_its_days(tmp_path: 
     assert "held.csv" in served.text(f"/retail/drops?{march}")
     assert "held.csv" not in served.text(f"/retail/drops?{day}")
     assert "first.csv" in served.text(f"/retail/drops?{day}")
+    assert "held.csv" in served.text(f"/retail/drops?{within}")
     assert "held.csv" in served.text("/retail/drops?from=never")
 
 
@@ -547,3 +552,46 @@ def test_events_that_the_policy_names_are_marked(served: Served, monkeypatch: py
     assert "Triangles" not in served.text("/retail?from=2024-03-01&to=2024-03-31")
     panels = json.loads(served.text("/retail.json?from=2024-02-01&to=2024-02-29"))["panels"]
     assert panels[0]["events"] == ["2024-02-20"]
+
+
+def test_a_pinned_publication_says_so_and_stays_pinned(served: Served) -> None:
+    changed(served)
+    page = served.text("/retail?as_of_run=run-1&region=North")
+    assert 'This is an older publication: <a href="/retail?region=North">show the newest</a>.' in page
+    assert '<input type="hidden" name="as_of_run" value="run-1">' in page
+    for text in ("Last 30 days", "Month", "Year"):
+        (link,) = re.findall(f'<a href="([^"]*)">{text}</a>', page)
+        assert "as_of_run=run-1" in link
+    assert "older publication" not in served.text("/retail")
+
+
+def test_the_dashed_line_is_in_the_table_and_in_the_csv(served: Served) -> None:
+    address = "from=2024-02-01&to=2024-02-29"
+    page = served.text(f"/retail?{address}")
+    assert '<th scope="col" class="number">Mean of 7 days, compared</th>' in page
+    (panel, *_) = json.loads(served.text(f"/retail.json?{address}"))["panels"]
+    rows = list(csv.DictReader(io.StringIO(served.text(f"/retail.csv?{address}"))))
+    means = [row for row in rows if row["part"] == panel["title"] and row["figure"] == "Net revenue, mean of 7 days"]
+    assert [row["before"] for row in means] == panel["compared"]["means"][: len(means)]
+
+
+@pytest.mark.parametrize(
+    ("address", "remark"),
+    [
+        ("state=nonsense", "No drop has this state: it is ignored."),
+        ("from=zzz", "from is not a date: it is ignored."),
+        ("foo=1", "The address has a name that is not known: it is ignored."),
+        ("from=2024-12-31&to=2023-01-01", "The dates were the wrong way round."),
+    ],
+)
+def test_drops_are_chosen_by_what_an_address_may_say(served: Served, address: str, remark: str) -> None:
+    page = served.text(f"/retail/drops?{address}")
+    assert remark in page
+    assert "sales/first.csv" in page
+
+
+def test_an_address_with_a_slash_at_its_end_is_the_same(served: Served) -> None:
+    for address, there in (("/retail/?region=North", "/retail?region=North"), ("/figures/", "/figures")):
+        reply = served.get(address)
+        assert (reply.status, reply.headers["Location"]) == (302, there)
+    assert served.get("//elsewhere.example/").status == 404
