@@ -85,7 +85,8 @@ def _read_only(settings: Settings) -> list[Check]:
         live = warehouse.live()
         missing = [pack.marts[name].table for name in dashboard.tables if name not in live]
         if not missing:
-            require_readable(warehouse, [pack.marts[name].table for name in dashboard.tables])
+            marked = [dashboard.unusual.mart] if dashboard.unusual and dashboard.unusual.mart in live else []
+            require_readable(warehouse, [pack.marts[name].table for name in (*dashboard.tables, *marked)])
         rights = warehouse.rights_to_write()
         cells = live[dashboard.table].row_count if dashboard.table in live else 0
     published = f"{missing[0]} is not published yet: run marts build" if missing else "all are published"

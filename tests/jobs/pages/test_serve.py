@@ -22,6 +22,7 @@ from support.servers import PASSWORD, SqlServer
 from jobs.adapters.warehouse.open import open_warehouse
 from jobs.cli.serve import _doors
 from jobs.config.load import load
+from jobs.config.packs import load_dashboard
 from jobs.config.secret import Vault
 from jobs.config.settings import MySQL
 from jobs.operations import vault
@@ -185,6 +186,16 @@ def test_a_wrong_dashboard_is_named_by_pack_check(tmp_path: Path) -> None:
     assert json.loads(marts("pack", "check", str(folder), "--json").stdout)["dashboard"] is False
     (folder / "dashboard.toml").write_text('title = "Own"\n')
     assert "dashboard.toml" in str(marts("pack", "check", str(folder), code=2).exception)
+
+
+def test_kinds_of_drops_that_a_figure_names_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "marts/retail/dashboard.toml").read_text()
+    (tmp_path / "dashboard.toml").write_text(
+        text.replace('sum = "incentive"\n', 'sum = "incentive"\ndrops = ["sails"]\n')
+    )
+    monkeypatch.setattr("jobs.config.packs._folder", lambda _: tmp_path)
+    with pytest.raises(UsageError, match=r"figures\.incentive\.drops: 'sails' is no kind of drop"):
+        load_dashboard(shipped("retail"))
 
 
 def test_a_pack_without_a_dashboard_says_so(tmp_path: Path) -> None:

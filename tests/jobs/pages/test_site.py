@@ -591,7 +591,7 @@ def test_drops_are_chosen_by_what_an_address_may_say(served: Served, address: st
 
 
 def test_an_address_with_a_slash_at_its_end_is_the_same(served: Served) -> None:
-    for address, there in (("/retail/?region=North", "/retail?region=North"), ("/figures/", "/figures")):
+    for address, wanted in (("/retail/?region=North", "/retail?region=North"), ("/figures/", "/figures")):
         reply = served.get(address)
-        assert (reply.status, reply.headers["Location"]) == (302, there)
+        assert (reply.status, reply.headers["Location"]) == (302, wanted)
     assert served.get("//elsewhere.example/").status == 404

@@ -126,6 +126,13 @@ def test_a_drop_in_another_encoding_is_no_drop_with_some_bad_rows(fed: Place) ->
     assert 'may be in cp1252; write a [[source]] block with match = "sales/**" and encoding = "cp1252"' in drop.reason
 
 
+def test_a_rule_for_totals_is_no_advice_for_rows_that_break_another_rule_too(fed: Place) -> None:
+    good, bad = (line(f"G{n}") for n in range(97)), (line("T9", quantity=0, total="1") for _ in range(3))
+    fed.put("sales/x.csv", sales(*good, *bad))
+    drop = drop_report(fed.build(), "sales/x.csv")
+    assert drop.reason == "3 of 100 rows are bad (3.0%), more than max_bad_ratio 2.0%"
+
+
 def test_more_bad_rows_than_the_policy_allows_hold_the_drop(fed: Place) -> None:
     fed.put("sales/x.csv", sales(*(line(f"G{n}") for n in range(97)), *(line("T9", total="1") for _ in range(3))))
     report = fed.build()
