@@ -266,9 +266,9 @@ def _cell(value: Any, unit: str, own: str) -> str | None:
 
 
 def _with_unit(value: int, unit: str) -> str:
-    """Write hundredths in a unit: money, count, percent, or one that is named behind them."""
+    """Write hundredths in a unit: money, count, percent, ratio, or one that is named behind them."""
     text = number(value // 100 if unit == "count" else Decimal(value).scaleb(-2))
-    behind = "" if unit in ("money", "count") else " %" if unit == "percent" else f" {unit}"
+    behind = "" if unit in ("money", "count", "ratio") else " %" if unit == "percent" else f" {unit}"
     return f"{text}{behind}"
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections import defaultdict
 from contextlib import closing
@@ -166,6 +167,30 @@ def test_the_golden_case_comes_out_at_once_and_names_each_wrong_value(bank: Plac
             int(row["line"]): set(row["columns"].split()) for row in wanted("quarantine", EXPECTED) if row["key"] == key
         }
         assert {row["line"]: {reason.split()[0] for reason in row["reasons"]} for row in listed} == expected
+
+
+SECTIONS = {"Key figures": "kpi", "Revenue": "revenue", "Profitability": "profitability", "Portfolio": "portfolio"}
+
+
+def test_the_report_of_a_month_has_all_rows_of_its_sections_with_the_names_of_channels(bank: Place, once: Once) -> None:
+    once(golden_bank, bank)
+    output = marts("monthly", "--month", "2024-02", "--json", "--pack", "banking", *bank.flags).stdout
+    (report,) = json.loads(output)["reports"]
+    tables = {table["title"]: table["rows"] for part in report["parts"] for table in part["tables"]}
+    channels = {row["channel_key"]: row["channel_name"] for row in wanted("dim_channel", EXPECTED)}
+    for title, section in SECTIONS.items():
+        rows = [row for row in wanted("monthly_financial_report", EXPECTED) if row["section"] == section]
+        expected = {}
+        for row in (row for row in rows if row["month"] == "2024-02"):
+            label = channels[row["label"]] if row["figure"] == "fee_revenue_by_channel" else row["label"]
+            expected[row["figure"].replace("_", " "), label] = Decimal(row["value"])
+        values = {(name, label): _number(value) for name, label, value, *_ in tables[f"{title} of the month"]}
+        assert values == expected
+
+
+def _number(text: str) -> Decimal:
+    """Read a number as people read it, without its unit."""
+    return Decimal(re.sub(r"[^0-9.-]", "", text.replace("\N{MINUS SIGN}", "-")))
 
 
 def test_an_erased_customer_is_nobody_and_the_sums_and_the_ledger_stay(bank: Place, once: Once) -> None:
