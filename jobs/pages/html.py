@@ -402,6 +402,7 @@ def rows_page(
         remarks=remarks,
         sentence=in_words(publication, choice),
         query=f"?{query}" if query else "",
+        days=urlencode({FROM: choice.range.first, TO: choice.range.last}),
         headings=[board.date, *(item.label for item in board.dimensions.values()), *board.sums],
         words=1 + len(board.dimensions),
         rows=rows,

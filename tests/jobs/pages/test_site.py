@@ -86,6 +86,7 @@ def test_rows_behind_figures_are_the_cells_whole_and_by_pages(served: Served) ->
     assert len(rows) == len(own)
     assert sum(round(float(row["total_sales"]) * 100) for row in rows) == sum(c.sums["total_sales"] for c in own)
     first = served.text("/retail/rows?region=North")
+    assert '<a href="/retail/drops?from=2024-01-01&amp;to=2024-03-31">The drops behind them</a>' in first
     assert f"1 to {min(100, len(own))} of {len(own)}" in first
     assert ("Later rows" in first) == (len(own) > 100)
 
