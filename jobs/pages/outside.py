@@ -44,7 +44,8 @@ class Outside:
     def of(self, days: Range, kinds: Collection[str] | None = None) -> "Outside":
         """Return what figures of some days do not have, of all kinds or of some.
 
-        The days of a drop are those of its clean rows. One that has none, of a dimension for instance, is of all days.
+        The days of a drop are from the first to the last of its clean rows, and of its bad rows if it does not count.
+        One that has none, of a dimension for instance, is of all days.
         """
         chosen = (drop for drop in self.drops if kinds is None or drop.kind in kinds)
         return replace(self, drops=tuple(drop for drop in chosen if drop.may_be_of(days.first, days.last)))
