@@ -76,9 +76,9 @@ class Live:
             with closing(self._open()) as warehouse:
                 current, outside, tables = before.publication, before.outside, self.dashboard.tables
                 # Asked before anything is read: what changes meanwhile is read by the next look.
-                change = warehouse.last_change() if current or live_name(warehouse, tables) else ""
+                change = warehouse.last_change() if current or live_name(warehouse.live(), tables) else ""
                 is_changed = change != self._change
-                if current is None or (is_changed and live_name(warehouse, tables) != current.name):
+                if current is None or (is_changed and live_name(warehouse.live(), tables) != current.name):
                     current = read_publication(warehouse, self.pack, self.dashboard)
                 if outside is None or is_changed:
                     outside = read_outside(warehouse)

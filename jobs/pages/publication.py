@@ -7,6 +7,7 @@ from datetime import date, datetime
 import pyarrow as pa
 
 from jobs.pages.cube import Cube, UnusualDay
+from jobs.ports.records import Generation
 from jobs.ports.warehouse import Warehouse
 from jobs.report.run_records import report_named, require_readable
 from jobs.report.run_report import RunReport
@@ -41,9 +42,8 @@ class Publication:
         return currencies[0] if len(currencies) == 1 else ""
 
 
-def live_name(warehouse: Warehouse, names: Sequence[str]) -> str:
+def live_name(live: Mapping[str, Generation], names: Sequence[str]) -> str:
     """Return the name of what is live of some marts; empty if one of them is not."""
-    live = warehouse.live()
     if any(name not in live for name in names):
         return ""
     return "-".join(str(live[name].generation) for name in names)
@@ -73,7 +73,7 @@ def read_inside(warehouse: Warehouse, pack: Pack, dashboard: Dashboard) -> Publi
         name: frozenset(figure.drops) or _kinds_of(pack, dashboard.table_of(figure))
         for name, figure in dashboard.figures.items()
     }
-    return Publication(live_name(warehouse, names), newest.run_id, as_of, published, report, cube, kinds)
+    return Publication(live_name(live, names), newest.run_id, as_of, published, report, cube, kinds)
 
 
 def _kinds_of(pack: Pack, mart: str) -> frozenset[str]:
