@@ -20,8 +20,8 @@ from jobs.pages.content import in_words, is_of_counts, plain_percent
 from jobs.pages.live import State
 from jobs.pages.outside import Outside
 from jobs.pages.publication import Publication
-from jobs.pages.words import change_text, direction, scaled, written
-from jobs.report.templates import MINUS, counted, environment
+from jobs.pages.words import change_text, direction, readable, scaled, written
+from jobs.report.templates import counted, environment
 from marts.dashboard import Dashboard, Figure
 from marts.pack import Mart
 
@@ -151,7 +151,7 @@ class _Page:
     ) -> None:
         self.here, self.cube, self.choice, self.is_scripted = here, publication.cube, answer.choice, is_scripted
         self._kinds, self._outside, self._currency = publication.kinds, outside, publication.currency
-        self._of_kinds: dict[frozenset[str] | None, Outside] = {}
+        self._of_kinds: dict[frozenset[str], Outside] = {}
         self.board: Dashboard = publication.cube.dashboard
         self.query = self._query(self.choice)
 
@@ -165,8 +165,10 @@ class _Page:
     def _missing(self, figure: str) -> Outside:
         """Return what a figure does not have of the chosen days."""
         kinds = self._kinds.get(figure)
+        if kinds is None:
+            return self._outside
         if kinds not in self._of_kinds:
-            self._of_kinds[kinds] = self._outside.of(self.choice.range, kinds)
+            self._of_kinds[kinds] = self._outside.of_kinds(kinds)
         return self._of_kinds[kinds]
 
     def newest(self) -> str:
@@ -251,8 +253,6 @@ class _Page:
 
     def _row(self, answer: PanelAnswer, row: Row) -> dict[str, str]:
         way = direction(answer.figure, row.figure)
-        share = plain_percent(row.share)
-        share = share.replace("-", MINUS) if share else ""
         return {
             "name": row.name,
             "address": self._address(self.choice.with_values(answer.dimension, (row.value,)))
@@ -262,7 +262,7 @@ class _Page:
             "change": change_text(row.figure),
             "direction": way,
             "arrow": _ARROWS[way.split()[0]],
-            "share": f"{share} %" if share else "",
+            "share": readable(plain_percent(row.share), "percent"),
         }
 
     def _legend(self, answer: PanelAnswer) -> str:

@@ -41,14 +41,17 @@ class Outside:
     broken: Mapping[str, Sequence[QualityRecord]] = field(default_factory=dict)
     """Rules that rows of a drop break, by its delivery."""
 
-    def of(self, days: Range, kinds: Collection[str] | None = None) -> "Outside":
-        """Return what figures of some days do not have, of all kinds or of some.
+    def of(self, days: Range) -> "Outside":
+        """Return what figures of some days do not have.
 
         The days of a drop are from the first to the last of its clean rows, and of its bad rows if it does not count.
         One that has none, of a dimension for instance, is of all days.
         """
-        chosen = (drop for drop in self.drops if kinds is None or drop.kind in kinds)
-        return replace(self, drops=tuple(drop for drop in chosen if drop.may_be_of(days.first, days.last)))
+        return replace(self, drops=tuple(drop for drop in self.drops if drop.may_be_of(days.first, days.last)))
+
+    def of_kinds(self, kinds: Collection[str]) -> "Outside":
+        """Return what figures that are computed from some kinds of drops do not have."""
+        return replace(self, drops=tuple(drop for drop in self.drops if drop.kind in kinds))
 
     @cached_property
     def notable(self) -> "Outside":
