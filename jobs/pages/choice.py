@@ -147,10 +147,7 @@ def _range(days: Mapping[str, date], bounds: Bounds) -> tuple[Range, list[str]]:
     if not days:
         return bounds.default, []
     first, last = days.get(FROM, bounds.first), days.get(TO, bounds.last)
-    remarks = []
-    if first > last:
-        first, last = last, first
-        remarks.append("The dates were the wrong way round.")
+    first, last, remarks = in_order(first, last)
     inside = Range(min(max(first, bounds.first), bounds.last), max(min(last, bounds.last), bounds.first))
     if (inside.first, inside.last) != (first, last):
         remarks.append(f"There are figures from {bounds.first} to {bounds.last}: the dates are cut to these.")
@@ -158,6 +155,11 @@ def _range(days: Mapping[str, date], bounds: Bounds) -> tuple[Range, list[str]]:
         inside = Range(inside.last - timedelta(days=LONGEST - 1), inside.last)
         remarks.append(f"A range has at most {LONGEST:,} days: the last ones are shown.")
     return inside, remarks
+
+
+def in_order(first: date, last: date) -> tuple[date, date, list[str]]:
+    """Return two days in order, and a sentence if they were not."""
+    return (last, first, ["The dates were the wrong way round."]) if first > last else (first, last, [])
 
 
 def day_of(text: str) -> date | None:

@@ -1,12 +1,12 @@
 """The page of the drops behind the figures: what was read of each, what counts, and the rules that its rows break."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from typing import Self
 from urllib.parse import urlencode
 
-from jobs.pages.choice import FROM, TO, Range, day_of
+from jobs.pages.choice import FROM, TO, Range, day_of, in_order
 from jobs.pages.html import rendered
 from jobs.pages.outside import Outside
 from jobs.ports.records import DropRecord
@@ -25,22 +25,19 @@ class DropFilter:
     state: str = ""
     rule: str = ""
     """Part of a rule that its rows break."""
-    first: str = ""
-    last: str = ""
+    first: date | None = None
+    last: date | None = None
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[str, str]], states: Collection[str]) -> tuple[Self, list[str]]:
         """Read an address. Return what is chosen, and a sentence for each value that is taken out."""
         own, remarks = dict(pairs), list[str]()
-        days = {name: own.get(name, "") for name in (FROM, TO)}
-        for name, text in days.items():
-            if text and not day_of(text):
-                remarks.append(f"{name} is not a date: it is ignored.")
-                days[name] = ""
-        first, last = days[FROM], days[TO]
-        if first and last and first > last:
-            first, last = last, first
-            remarks.append("The dates were the wrong way round.")
+        first, last = (day_of(own.get(name, "")) for name in (FROM, TO))
+        for name, day in ((FROM, first), (TO, last)):
+            remarks += [f"{name} is not a date: it is ignored."] if own.get(name) and not day else []
+        if first and last:
+            first, last, more = in_order(first, last)
+            remarks += more
         state = own.get("state", "")
         if state and state not in states:
             remarks.append("No drop has this state: it is ignored.")
@@ -51,13 +48,12 @@ class DropFilter:
 
     def query(self) -> dict[str, str]:
         """Return the values of an address that chooses these drops."""
-        names = [FROM if item.name == "first" else TO if item.name == "last" else item.name for item in fields(self)]
-        values = vars(self).values()
-        return {name: value for name, value in zip(names, values, strict=True) if value}
+        values = {"name": self.name, "state": self.state, "rule": self.rule, FROM: self.first, TO: self.last}
+        return {name: str(value) for name, value in values.items() if value}
 
     def drops(self, outside: Outside) -> list[DropRecord]:
         """Return the chosen drops, the last by name first."""
-        days = Range(day_of(self.first) or date.min, day_of(self.last) or date.max)
+        days = Range(self.first or date.min, self.last or date.max)
         own = [drop for drop in outside.of(days).drops if self._has(drop, outside)]
         return sorted(own, key=lambda drop: (drop.object_key, drop.state == "live", drop.modified), reverse=True)
 
