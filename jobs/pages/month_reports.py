@@ -53,8 +53,7 @@ def write_month(warehouse: Warehouse, store: Store, declared: Declared, month: d
     source = read_months(warehouse, declared, lambda _: [month])
     content = {**compose(source, declared, month, True), "revision": 0, **NO_CHANGES}
     folder, text = f"{FOLDER}/{month:%Y-%m}/{_SO_FAR}", as_bytes(content)
-    page = draw(text)
-    store.put(f"{folder}/{PDF}", page)
+    page = _drawn(store, folder, text, draw)
     store.put(f"{folder}/{JSON}", text)
     return MonthReport(folder, content, True, _digest(page))
 
@@ -92,9 +91,9 @@ def _write(
         if before and earlier and not has_changed(content, earlier):
             return MonthReport(before.folder, earlier, False, _digest(_page(store, before.folder, draw)))
         own = numbered(content, earlier, _since(warehouse, earlier, content)) if earlier else numbered(content)
-        next_ = Written(own["month"], own["revision"])
-        if store.put_new(f"{next_.folder}/{JSON}", as_bytes(own)):
-            return MonthReport(next_.folder, own, True, _digest(_page(store, next_.folder, draw)))
+        next_, text = Written(own["month"], own["revision"]), as_bytes(own)
+        if store.put_new(f"{next_.folder}/{JSON}", text):
+            return MonthReport(next_.folder, own, True, _digest(_drawn(store, next_.folder, text, draw)))
         before = next_
 
 
@@ -103,8 +102,13 @@ def _page(store: Store, folder: str, draw: Draw) -> bytes:
     key = f"{folder}/{PDF}"
     if any(version.key == key for version in store.versions(folder)):
         return store.get(key)
-    page = draw(store.get(f"{folder}/{JSON}"))
-    store.put(key, page)
+    return _drawn(store, folder, store.get(f"{folder}/{JSON}"), draw)
+
+
+def _drawn(store: Store, folder: str, text: bytes, draw: Draw) -> bytes:
+    """Write the PDF of a report; return it."""
+    page = draw(text)
+    store.put(f"{folder}/{PDF}", page)
     return page
 
 
