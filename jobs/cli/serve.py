@@ -56,9 +56,9 @@ def serve_pages(settings: "Settings", bind: str | None = None, port: int | None 
     if state.trouble and state.publication is None and not state.trouble.is_build:
         typer.echo(f"nothing to show yet: {state.trouble.what}", err=True)
     live.watch(settings.pages.poll_seconds)
-    reports, metrics = _opener(settings, "reports"), ServerMetrics()
+    reports, metrics = _opener(settings, lambda: settings.reports_uri), ServerMetrics()
     names = web.is_loopback(host) and not settings.pages.auth if settings.pages.names is None else settings.pages.names
-    written = WrittenPages(reports if names else None, _opener(settings, "docs"))
+    written = WrittenPages(reports if names else None, _opener(settings, lambda: settings.docs_uri))
     site = Site(live, _now, settings.pages.poll_seconds * _FRESH, reports, written, metrics.exposed)
     started = partial(_announce, host, settings.domain.name, doors)
     web.serve(site.respond, doors, host, settings.pages.port if port is None else port, started, metrics.observe)
@@ -84,12 +84,12 @@ def _live(settings: "Settings") -> "Live":
     return Live(pack, dashboard, opener, _now)
 
 
-def _opener(settings: "Settings", folder: str) -> "Callable[[], Store] | None":
-    """Return what opens the folder of reports or docs; None if no setting says where it is: pages do without."""
+def _opener(settings: "Settings", uri: "Callable[[], str]") -> "Callable[[], Store] | None":
+    """Return what opens a folder of pages; None if no setting says where it is: the server does without."""
     from jobs.adapters.store.open import open_store
 
     try:
-        place = settings.reports_uri if folder == "reports" else settings.docs_uri
+        place = uri()
     except UsageError:
         return None
     return lambda: open_store(place, settings.s3)

@@ -80,7 +80,7 @@ class Cube:
         for name in tables:
             self._database.unregister(f"given_{name}")
         self.bounds = self._bounds(as_of)
-        ((self.size,),) = self._database.execute("SELECT count(*) FROM cells").fetchall()
+        self.size = tables[dashboard.table].num_rows
         self._local = threading.local()
         self._known: dict[tuple[Any, ...], dict[str, dict[str, Sums]]] = {}
 
